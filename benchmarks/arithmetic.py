@@ -1,0 +1,127 @@
+"""Counts the arithmetic of an update step: the matrix products that it cannot do without.
+
+Additions, normalisations and nonlinearities are not counted, and of the memory only the operands
+and results of the products, each read or written once: both are lower bounds.
+"""
+
+from typing import NamedTuple
+
+from keras_learned_rule.rule.theta import theta_shapes
+
+
+class Product(NamedTuple):
+    """A product of [rows, inner] and [inner, columns], or a convolution with `taps` of them."""
+
+    rows: int
+    inner: int
+    columns: int
+    taps: int = 1
+
+    @property
+    def flop(self):
+        """Floating-point operations: a multiplication and an addition each."""
+        return 2 * self.rows * self.inner * self.columns * self.taps
+
+    @property
+    def bytes(self):
+        """Bytes of the operands and the result in float32."""
+        kernel = self.inner * self.columns * self.taps
+        return 4 * (self.rows * (self.inner + self.columns) + kernel)
+
+
+def forward_products(widths, batch):
+    """Products of a forward pass through a multi-layer perceptron.
+
+    Args:
+        widths: Units of each layer, the inputs first.
+        batch: Number of examples.
+
+    Returns:
+        A list of `Product`.
+    """
+    return [Product(batch, lower, upper) for lower, upper in zip(widths, widths[1:])]
+
+
+def backprop_products(widths, batch):
+    """Products of a step of backpropagation: forward, weight gradients, input gradients."""
+    forward = forward_products(widths, batch)
+    weights = [Product(p.inner, p.rows, p.columns) for p in forward]
+    inputs = [Product(p.rows, p.columns, p.inner) for p in forward[1:]]
+    return forward + weights + inputs
+
+
+def update_products(spec, widths, batch):
+    """Products of one step of an update rule with `identical_updates`.
+
+    Args:
+        spec: A `RuleSpec`.
+        widths: Units of each layer, the inputs first.
+        batch: Number of examples.
+
+    Returns:
+        A list of `Product`.
+    """
+    products = forward_products(widths, batch)
+    if spec.neuron_network:
+        products += _neuron_products(spec, widths, batch)
+    for lower, upper in zip(widths, widths[1:]):
+        products += _term_products(spec, lower, upper, batch)
+    return products
+
+
+def _neuron_products(spec, widths, batch):
+    rows = {
+        "top_delta": widths[-1] * batch,
+        "neuron": sum(widths) * batch,
+        "next_delta": sum(widths[1:]) * batch,
+    }
+    products = [
+        Product(lower, upper, batch * spec.delta_channels)
+        for lower, upper in zip(widths, widths[1:])
+    ]
+    for name, shape in theta_shapes(spec).items():
+        network = name.split("/")[0]
+        if not name.endswith("kernel") or network not in rows:
+            continue
+        taps, inner, columns = shape if len(shape) == 3 else (1, *shape)
+        # Half of the inputs of a pooled convolution are means, which are few.
+        inner = inner // 2 if spec.pooled and len(shape) == 3 else inner
+        across_units = spec.output_width and name.split("/")[1] in ("conv_1", "conv_2")
+        mixes_units = network == "top_delta" and across_units
+        count = spec.top_width * batch if mixes_units else rows[network]
+        products.append(Product(count, inner, columns, taps))
+    return products
+
+
+def _term_products(spec, lower, upper, batch):
+    summed = batch * spec.readout_channels
+    low_rank = 1, 1, [Product(lower, summed, upper)]
+    on_lower = [Product(lower, summed, lower), Product(lower, lower, upper)]
+    on_upper = [Product(upper, summed, upper), Product(lower, upper, upper)]
+    hebbian = 0, 0, [Product(lower, batch, upper)]
+    correlated = 0, 0, [Product(upper, batch, upper), Product(lower, upper, upper)]
+    # How many readouts of the units below and above, and which products.
+    terms = {
+        "0_order": low_rank,
+        "1_order": low_rank,
+        "rbf": low_rank,
+        "lin_lower_symm": (2, 0, on_lower),
+        "sqr_lower_symm": (2, 0, on_lower),
+        "lin_upper_symm": (0, 2, on_upper),
+        "sqr_upper_symm": (0, 2, on_upper),
+        "lin_upper_psd": (0, 1, on_upper),
+        "hebb": hebbian,
+        "hebb_z": hebbian,
+        "competition": hebbian,
+        "decorr_x": correlated,
+        "decorrelation": correlated,
+        "large_decay": (0, 0, []),
+        "w_base": (0, 0, []),
+    }
+    below, above, products = zip(*(terms[name] for name in spec.terms))
+    readouts = [
+        Product(units * batch, spec.hidden_width, sum(count) * spec.readout_channels)
+        for units, count in ((lower, below), (upper, above))
+        if sum(count)
+    ]
+    return readouts + sum(products, [])

@@ -1,0 +1,206 @@
+"""Times one update step of the rules, and one step of backpropagation, of the same network.
+
+    python benchmarks/update_step.py [--repeats 21] [--threads 1]
+
+The network is the paper's: 4 layers of 128 units and an embedding of 32, batch norm and relu, on
+14x14 inputs, 128 examples a batch. Everything is measured in one run, taking turns; figures are
+medians. Prints markdown, as in docs/performance.md.
+"""
+
+import os
+import platform
+import sys
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+from arithmetic import backprop_products, update_products
+
+from keras_learned_rule import RuleBinding, UpdateRule, learned_rule_step
+from keras_learned_rule.network.mlp import init_mlp_state, mlp_plan
+from keras_learned_rule.rule.spec import RuleSpec
+from keras_learned_rule.rule.theta import init_theta
+from keras_learned_rule.rule.update import unsupervised_update
+
+FLAGS = flags.FLAGS
+flags.DEFINE_integer("repeats", 21, "Measurements of each step.", lower_bound=1)
+flags.DEFINE_integer("threads", 0, "Threads of TensorFlow; 0: as many as there are cores.")
+
+WIDTHS, CLASSES, BATCH = (196, 128, 128, 128, 128, 32), 10, 128
+RULES = {
+    "published": RuleSpec.published(),
+    "compact, with neuron network": RuleSpec.compact(neuron_network=True),
+    "compact": RuleSpec.compact(),
+}
+FIT, BACKPROP = "compact, as fit runs it", "backpropagation, Adam"
+PEAK, COPY = "matrix product", "copy"
+ORIGINAL_CPU_MS = 280.0  # The authors' code on a core of this kind.
+MATRIX, COPIED, SHORTEST_SECONDS = 2048, 2**26, 0.02
+
+
+def rule_step(spec, compiled):
+    """A function without arguments that applies the rule once to the network."""
+    rng = np.random.default_rng(0)
+
+    def draws():
+        pairs = zip(WIDTHS, WIDTHS[1:])
+        return [tf.constant(rng.standard_normal(pair), tf.float32) for pair in pairs]
+
+    state = init_mlp_state(draws(), draws() if spec.neuron_network else None)
+    theta = {name: tf.constant(value) for name, value in init_theta(spec).items()}
+    plan = mlp_plan(len(state))
+
+    @tf.function(jit_compile=compiled)
+    def step(state, x):
+        return unsupervised_update(spec, theta, plan, state, x, 1e-4)[0]
+
+    x = tf.constant(rng.random((BATCH, WIDTHS[0])), tf.float32)
+    return lambda: step(state, x)
+
+
+def keras_network():
+    """The network as a Keras model."""
+    network = keras.Sequential([keras.Input(WIDTHS[:1])])
+    for width in WIDTHS[1:]:
+        network.add(keras.layers.Dense(width, use_bias=False))
+        network.add(keras.layers.BatchNormalization())
+        network.add(keras.layers.Activation("relu"))
+    return network
+
+
+def fit_step(compiled):
+    """A function without arguments that does all that `fit` does for one step of compact."""
+    spec = RULES["compact"]
+    rule = UpdateRule(spec, init_theta(spec))
+    binding = RuleBinding(keras_network(), rule, total_steps=10**6)
+    x = tf.random.uniform((BATCH, WIDTHS[0]))
+    step = tf.function(learned_rule_step, jit_compile=compiled)
+    return lambda: step(binding, x)
+
+
+def backprop_step(compiled):
+    """A function without arguments that trains the same network, with a softmax head, once."""
+    network = keras_network()
+    network.add(keras.layers.Dense(CLASSES, activation="softmax"))
+    network.compile("adam", "sparse_categorical_crossentropy", jit_compile=compiled)
+    network.optimizer.build(network.trainable_variables)
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.random((BATCH, WIDTHS[0])), tf.float32)
+    y = tf.constant(rng.integers(CLASSES, size=BATCH))
+    step = tf.function(network.train_step, jit_compile=compiled)
+    return lambda: step((x, y))
+
+
+def machine_steps():
+    """What the machine can do: a matrix product, and a copy by one core, by name."""
+    a = tf.random.normal((MATRIX, MATRIX))
+    source, target = np.zeros((2, COPIED), "float32")
+
+    def copy():
+        np.copyto(target, source)
+        return target
+
+    return {(PEAK, False): tf.function(lambda: tf.matmul(a, a)), (COPY, False): copy}
+
+
+def measure(steps):
+    """Median wall and CPU seconds of each step, taking turns."""
+    counts = {key: _count(step) for key, step in steps.items()}
+    seconds = {key: [] for key in steps}
+    for _ in range(FLAGS.repeats):
+        for key, step in steps.items():
+            seconds[key].append(_seconds(step, counts[key]))
+    return {key: np.median(values, axis=0) for key, values in seconds.items()}
+
+
+def _count(step):
+    """How often a step has to run to be measured well."""
+    for _ in range(3):
+        step()
+    return 1 + int(SHORTEST_SECONDS / _seconds(step, 1)[0])
+
+
+def _seconds(step, count):
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(count):
+        result = step()
+    np.asarray(tf.nest.flatten(result)[0])  # Waits where steps run asynchronously.
+    return (time.perf_counter() - wall) / count, (time.process_time() - cpu) / count
+
+
+def products():
+    """The matrix products of each step by its name."""
+    counted = {name: update_products(spec, WIDTHS, BATCH) for name, spec in RULES.items()}
+    counted[FIT] = counted["compact"]
+    return {**counted, BACKPROP: backprop_products((*WIDTHS, CLASSES), BATCH)}
+
+
+def print_steps(seconds, peak, bandwidth):
+    """The table of steps against their floors."""
+    columns = "step", "XLA", "wall ms", "CPU ms", "GFLOP", "MB", "floor ms", "wall / floor"
+    print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
+    for name, needed in products().items():
+        flop, size = sum(p.flop for p in needed), sum(p.bytes for p in needed)
+        floor = max(flop / peak, size / bandwidth)
+        for compiled in (False, True):
+            wall, cpu = seconds[name, compiled]
+            cells = (
+                name,
+                "yes" if compiled else "no",
+                f"{1e3 * wall:.2f}",
+                f"{1e3 * cpu:.2f}",
+                f"{flop / 1e9:.3f}",
+                f"{size / 1e6:.1f}",
+                f"{1e3 * floor:.2f}",
+                f"{wall / floor:.1f}",
+            )
+            print(f"| {' | '.join(cells)} |")
+
+
+def print_summary(seconds):
+    """How the steps compare with each other and with the original code."""
+    print("\n| ratio of CPU time | no XLA | XLA |\n| --- | --- | --- |")
+    cpu = {key: 1e3 * value[1] for key, value in seconds.items()}
+    for title, ratio in {
+        f"original (about {ORIGINAL_CPU_MS:.0f} ms) / published": lambda c: (
+            ORIGINAL_CPU_MS / cpu["published", c]
+        ),
+        "published / compact": lambda c: cpu["published", c] / cpu["compact", c],
+        "compact, as fit runs it / backpropagation": lambda c: cpu[FIT, c] / cpu[BACKPROP, c],
+    }.items():
+        print(f"| {title} | {ratio(False):.1f} | {ratio(True):.1f} |")
+
+
+def main(argv):
+    """Measures everything and prints the tables."""
+    if argv[1:]:
+        sys.exit(f"Only flags are allowed. Received: {argv[1:]}")
+    tf.config.threading.set_intra_op_parallelism_threads(FLAGS.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(FLAGS.threads)
+    steps = machine_steps()
+    for compiled in (False, True):
+        for name, spec in RULES.items():
+            steps[name, compiled] = rule_step(spec, compiled)
+        steps[FIT, compiled] = fit_step(compiled)
+        steps[BACKPROP, compiled] = backprop_step(compiled)
+    load = os.getloadavg()[0]
+    seconds = measure(steps)
+    peak = 2 * MATRIX**3 / seconds[PEAK, False][0]
+    bandwidth = 2 * 4 * COPIED / seconds[COPY, False][0]
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, threads: {FLAGS.threads or 'all'}, load "
+        f"before: {load:.1f}, TensorFlow {tf.__version__}, Keras {keras.__version__}, medians of "
+        f"{FLAGS.repeats}. Matrix product {peak / 1e9:.0f} GFLOP/s, copy {bandwidth / 1e9:.1f} "
+        f"GB/s (read and written).\n"
+    )
+    print_steps(seconds, peak, bandwidth)
+    print_summary(seconds)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,1 @@
+"""What a learned rule is compared with."""

@@ -1,0 +1,44 @@
+"""Principal components as unsupervised features."""
+
+import numpy as np
+
+
+def pca_features(x, components=32):
+    """Fits principal components to unlabelled data.
+
+    Args:
+        x: array-like `[n, ...]`, flattened.
+        components: int, how many. Defaults to `32`, the width of the paper's embeddings.
+
+    Returns:
+        A function from arrays shaped like `x` to features `[n, components]`, as
+        `few_shot_accuracy` accepts it for `model`.
+
+    Raises:
+        ValueError: if `components` is below 1 or above the number of examples or of inputs.
+
+    Example:
+
+    ```python
+    import numpy as np
+    from keras_learned_rule.baselines.pca import pca_features
+
+    features = pca_features(np.random.rand(50, 8), components=2)
+    assert features(np.zeros((5, 8))).shape == (5, 2)
+    ```
+    """
+    from sklearn.decomposition import PCA
+
+    x = _flat(x)
+    if not 1 <= components <= min(x.shape):
+        raise ValueError(
+            f"`components` must be from 1 to {min(x.shape)} for {x.shape[0]} examples of "
+            f"{x.shape[1]} inputs. Received: {components}"
+        )
+    pca = PCA(components, svd_solver="full").fit(x)
+    return lambda x: pca.transform(_flat(x))
+
+
+def _flat(x):
+    x = np.asarray(x)
+    return x.reshape(len(x), -1)

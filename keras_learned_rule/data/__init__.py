@@ -1,0 +1,1 @@
+"""Data sets held in memory as arrays, and their augmentation."""

@@ -1,0 +1,54 @@
+"""The handwritten digits that come with scikit-learn."""
+
+import numpy as np
+
+
+def load_digits():
+    """Loads the 1797 digits of 8 x 8 pixels; needs no network.
+
+    Returns:
+        Images as float32 `[1797, 64]` from 0 to 1 and labels as int32 `[1797]`.
+
+    Example:
+
+    ```python
+    from keras_learned_rule.data.digits import load_digits
+
+    x, y = load_digits()
+    assert x.shape == (1797, 64) and y.shape == (1797,)
+    ```
+    """
+    from sklearn import datasets
+
+    x, y = datasets.load_digits(return_X_y=True)
+    return (x / 16.0).astype(np.float32), y.astype(np.int32)
+
+
+def digits_split(test_size=600, seed=0):
+    """Splits the digits at random into a part to learn from and a part to judge by.
+
+    Args:
+        test_size: int, examples in the test part. Defaults to `600`.
+        seed: int. Defaults to `0`.
+
+    Returns:
+        `x_train, y_train, x_test, y_test`, in the form that `load_digits` returns.
+
+    Raises:
+        ValueError: if one of the parts would be empty.
+
+    Example:
+
+    ```python
+    from keras_learned_rule.data.digits import digits_split
+
+    x_train, y_train, x_test, y_test = digits_split()
+    assert len(x_train) == 1197 and len(x_test) == 600
+    ```
+    """
+    x, y = load_digits()
+    if not 0 < test_size < len(x):
+        raise ValueError(f"`test_size` must be between 1 and {len(x) - 1}. Received: {test_size}")
+    order = np.random.default_rng(seed).permutation(len(x))
+    test, train = order[:test_size], order[test_size:]
+    return x[train], y[train], x[test], y[test]

@@ -1,0 +1,148 @@
+"""Connects the rule, which knows only tensors, to the variables of a Keras model."""
+
+import os
+
+from keras import ops
+
+from keras_learned_rule.fit import checks
+from keras_learned_rule.fit.guard import Guard
+from keras_learned_rule.fit.memory import RuleMemory, initial_backward_weights
+from keras_learned_rule.fit.statistics import MovingStatistics
+from keras_learned_rule.fit.variables import NetworkVariables
+from keras_learned_rule.network.read import read_plan
+from keras_learned_rule.rule.update import inner_rate
+from keras_learned_rule.rule.update_rule import UpdateRule
+
+
+def resolve_rule(rule):
+    """Loads an update rule.
+
+    Args:
+        rule: An `UpdateRule`, the name of a preset, or the path of a theta file (a `Path`, or a
+            string with a folder or a suffix).
+
+    Returns:
+        An `UpdateRule`.
+
+    Raises:
+        ValueError: `rule` is something else, there is no such preset, or the file is not a theta
+            file.
+        FileNotFoundError: There is no such file.
+
+    Example:
+
+    ```python
+    from keras_learned_rule.fit.binding import resolve_rule
+
+    rule = resolve_rule("compact")
+    ```
+    """
+    if isinstance(rule, UpdateRule):
+        return rule
+    if not isinstance(rule, (str, os.PathLike)):
+        raise ValueError(
+            "rule must be an UpdateRule, the name of a preset, or the path of a theta file. "
+            f"Received: {rule!r}"
+        )
+    is_name = isinstance(rule, str) and os.path.basename(rule) == rule and "." not in rule
+    return UpdateRule.from_preset(rule) if is_name else UpdateRule.load(rule)
+
+
+class RuleBinding:
+    """An update rule bound to the variables of a model, for `learned_rule_step`.
+
+    Which layers learn is read once, here.
+
+    Args:
+        model: A built keras.Model that is a chain of supported layers, in float32.
+        rule: "compact" or another preset, the path of a theta file, or an `UpdateRule`.
+            Defaults to `"compact"`.
+        freeze: Names of layers that must not change, besides those with `trainable=False`.
+            Defaults to `()`.
+        total_steps: How many steps will be made; the step size of the compact rule falls to zero
+            over them. Without it the step size stays that of the first step. Defaults to `None`.
+        seed: Non-negative integer, of the initial backward weights. Defaults to `0`.
+        memory: The `memory` of another binding of this model, to go on where that one stands, or
+            None to start afresh. Defaults to `None`.
+
+    Attributes:
+        rule: The `UpdateRule`.
+        plan: `Plan`, what the rule knows of the network.
+        input_shape: The model's input shape, None where unknown.
+        memory: `RuleMemory`: backward weights, steps done and their total.
+        guard: `Guard`, which keeps non-finite numbers out of the weights.
+        variables: `NetworkVariables`, the weights as the rule's state.
+        statistics: `MovingStatistics` of batch normalisation.
+
+    Raises:
+        ValueError: An argument is wrong, or the rule cannot train this model; the message names
+            the argument, the layer or the size.
+        RuntimeError: Keras runs on another backend than TensorFlow.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    from keras_learned_rule import RuleBinding, learned_rule_step
+
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(32, "relu")])
+    binding = RuleBinding(model, total_steps=300)
+    logs = learned_rule_step(binding, np.random.rand(128, 64))
+    ```
+    """
+
+    def __init__(self, model, rule="compact", freeze=(), total_steps=None, seed=0, memory=None):
+        checks.check_backend()
+        checks.check_freeze(freeze)
+        checks.check_total_steps(total_steps)
+        checks.check_seed(seed)
+        self.rule = resolve_rule(rule)
+        spec = self.rule.spec
+        reading = read_plan(model, freeze, deltas=spec.neuron_network)
+        kernels = [unit.kernel for unit in reading.variables]
+        checks.check_float32(model, kernels)
+        checks.check_width(spec, kernels[-1].shape[-1])
+        self.plan = reading.plan
+        self.input_shape = tuple(model.inputs[0].shape)
+        self.statistics = MovingStatistics(model, reading.variables, reading.tail)
+        with model.distribute_strategy.scope():
+            self.guard = Guard()
+            self.memory = RuleMemory() if memory is None else memory
+            named = _named_by_place(model, reading.variables) if spec.neuron_network else {}
+            self.memory.allocate(initial_backward_weights(spec, named, seed))
+        backward_weights = [self.memory.backward_weights[name] for name in named]
+        self.variables = NetworkVariables(reading.variables, backward_weights)
+        if total_steps is not None:
+            self.memory.total_steps.assign(total_steps)
+
+    def learning_rate(self):
+        """The inner learning rate of the next step.
+
+        Returns:
+            A scalar float32 tensor.
+        """
+        total, done = ops.copy(self.memory.total_steps), self.memory.steps_done
+        known = ops.greater(total, 0)
+        # Whoever goes on past the end keeps the step size of the last step.
+        step = ops.where(known, ops.minimum(done, total - 1), 0)
+        spec = self.rule.spec
+        return inner_rate(spec, step, ops.where(known, total, spec.reference_steps))
+
+    def raise_on_failure(self):
+        """Says what went wrong in the steps so far.
+
+        Returns:
+            True if the weights would have become non-finite; a RuntimeWarning has then been given
+            and no step since has changed anything. Else False.
+
+        Raises:
+            ValueError: A batch held NaN or infinite values, or the first one a single example.
+        """
+        return self.guard.raise_on_failure()
+
+
+def _named_by_place(model, units):
+    # Names of layers differ from run to run, their places among the weights do not.
+    places = {id(weight): str(place) for place, weight in enumerate(model.weights)}
+    return {places[id(unit.kernel)]: unit.kernel_matrix() for unit in units}

@@ -1,0 +1,188 @@
+"""`LearnedRule`: a Keras callback that trains a model by a learned rule instead of backprop."""
+
+import contextlib
+import functools
+
+from keras_learned_rule.fit import checks
+from keras_learned_rule.fit.binding import RuleBinding, resolve_rule
+from keras_learned_rule.fit.memory import RuleMemory
+from keras_learned_rule.fit.monitor import Monitor
+from keras_learned_rule.fit.probe import FewShotProbe
+from keras_learned_rule.fit.schedule import Schedule
+from keras_learned_rule.fit.takeover import Takeover
+from keras_learned_rule.fit.watch import FailureWatch
+
+
+class LearnedRule(FailureWatch):
+    """Trains the model without labels and without backpropagation, for one `fit`.
+
+    `model.compile()` without arguments is enough; loss and optimizer are not used. Afterwards, and
+    after an error, the model is an ordinary one again: `fit` without the callback is backprop.
+    After an error in another callback it becomes so when it is next used, and until then a file
+    saved from it may hold the state of the rule, too, which does not matter to loading it.
+
+    - Labels and sample weights given to `fit` are not used, except for metrics in `compile`.
+    - x is cast to float32 and not rescaled. Scale integer images yourself or start the model with
+      a `Rescaling` layer.
+    - A last batch of a single example is skipped: the rule learns from batch statistics.
+    - Batch normalisation ends with moving statistics that fit the final weights.
+    - Logs: "update_size", how far a step turned the weights of a unit, in radians (root mean
+      square over units, mean over layers); "effective_rank", over how many directions the batch
+      spreads in the embedding; "few_shot_accuracy" with `probe`; "val_effective_rank" with
+      validation data. EarlyStopping needs a `mode` for them. Callbacks that should see
+      "few_shot_accuracy" come after this one.
+    - A batch with NaN or infinite values ends the fit with a ValueError. Weights that would
+      become non-finite end it with a RuntimeWarning. Both leave the last good weights.
+    - Each fit is an inner loop of its own, with its own schedule and, for a rule with a neuron
+      network, its own backward weights, also with the same instance. To go on with an interrupted
+      one use `BackupAndRestore`, which saves the state of the rule, too; to learn in several
+      fits use `LearnedRuleModel`. `initial_epoch` alone goes on in the schedule only.
+    - Under `MirroredStrategy` each replica makes the update of its share of the batch, and the
+      model takes their mean.
+
+    Args:
+        rule: "compact" or another preset, the path of a theta file, or an `UpdateRule`.
+            Defaults to `"compact"`.
+        freeze: Names of layers that must not change, besides those with `trainable=False`.
+            Defaults to `()`.
+        total_steps: Number of steps over which the step size of the compact rule falls to zero,
+            or None: that of the whole fit. If fit does not know it (a data set of unknown length
+            without `steps_per_epoch`), the step size then falls only after the first epoch, and
+            `initial_epoch` without a backup is an error. Defaults to `None`.
+        probe: None or a pair `(x, y)` of labelled examples with more than 10 a class, on which
+            10-shot accuracy is measured after each epoch; see `FewShotProbe` for other numbers.
+            Defaults to `None`.
+        seed: Non-negative integer, of the initial backward weights. Defaults to `0`.
+
+    Attributes:
+        rule: The `UpdateRule`.
+        memory: `RuleMemory` of the last fit: its backward weights and steps done.
+
+    Raises:
+        ValueError: An argument is wrong; in `fit`: the rule cannot train this model. Nothing of
+            the model has changed then.
+        RuntimeError: In `fit`: Keras runs on another backend than TensorFlow.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    from keras_learned_rule import LearnedRule
+
+    x = np.random.rand(256, 64)
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(32, "relu")])
+    model.compile()
+    model.fit(x, epochs=2, batch_size=128, callbacks=[LearnedRule()])
+    features = model.predict(x)
+    ```
+
+    Reference: Metz et al., ICLR 2019, sections 3 and 4.
+    """
+
+    def __init__(self, rule="compact", freeze=(), total_steps=None, probe=None, seed=0):
+        super().__init__()
+        checks.check_freeze(freeze)
+        checks.check_total_steps(total_steps)
+        checks.check_seed(seed)
+        self.rule = resolve_rule(rule)
+        self.freeze = freeze
+        self.total_steps = total_steps
+        self.seed = seed
+        self._probe = None if probe is None else _probe(probe)
+        self._takeover = None
+
+    def set_model(self, model):
+        """Makes room for what `BackupAndRestore` may load before `on_train_begin`."""
+        super().set_model(model)
+        self._takeover = None
+        self.memory = RuleMemory()
+        self.memory.attach(model)
+
+    def on_train_begin(self, logs=None):
+        """Checks the model and takes its training step over."""
+        try:
+            binding = self._bind()
+        except BaseException:
+            self._detach()
+            raise
+        self.guard = binding.guard
+        super().on_train_begin(logs)
+        self._schedule = Schedule(self.rule.spec, self.memory, self.total_steps, self.params)
+        self._begun = False
+        self._monitor = Monitor(self.model, binding.input_shape)
+        step = functools.partial(self._monitor.train_step, binding)
+        self._takeover = Takeover(self.model, step, self._monitor.test_step, self._detach)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Starts new means, and the schedule in the first epoch of this fit."""
+        self._monitor.reset()
+        if not self._begun:
+            self._begun = True
+            with self._release_on_error():
+                self._schedule.begin(epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Looks for failures, learns the length of an epoch, measures few-shot accuracy."""
+        super().on_epoch_end(epoch, logs)
+        self._schedule.end_epoch(epoch)
+        if self._probe is not None:
+            self._probe.on_epoch_end(epoch, logs)
+
+    def on_test_begin(self, logs=None):
+        """Takes validation inside the fit over."""
+        if self._takeover is not None:
+            self._monitor.reset()
+            self._takeover.begin_validation()
+
+    def on_test_end(self, logs=None):
+        """Gives validation back."""
+        if self._takeover is not None:
+            self._takeover.end_validation()
+        else:
+            self._detach()
+
+    def on_predict_end(self, logs=None):
+        """Leaves no trace after a `predict` that was given this callback."""
+        if self._takeover is None:
+            self._detach()
+
+    def on_train_end(self, logs=None):
+        """Gives the model back."""
+        self._takeover.release()
+        self._takeover = None
+
+    def check(self):
+        """Gives the model back before an error ends the fit; see `FailureWatch.check`."""
+        with self._release_on_error():
+            super().check()
+
+    def _bind(self):
+        checks.check_backend()
+        checks.check_compiled(self.model)
+        binding = RuleBinding(
+            self.model, self.rule, self.freeze, seed=self.seed, memory=self.memory
+        )
+        if self._probe is not None:
+            self._probe.set_model(self.model)
+            self._probe.on_train_begin()
+        return binding
+
+    def _detach(self):
+        self.memory.detach(self.model)
+
+    @contextlib.contextmanager
+    def _release_on_error(self):
+        try:
+            yield
+        except BaseException:
+            self._takeover.release()
+            raise
+
+
+def _probe(probe):
+    if not isinstance(probe, (tuple, list)) or len(probe) != 2:
+        raise ValueError(
+            f"probe must be None or a pair (x, y) of labelled examples. Received: {type(probe)}"
+        )
+    return FewShotProbe(*probe)

@@ -1,0 +1,86 @@
+"""Keeps non-finite numbers out of the weights, inside the compiled step."""
+
+import warnings
+
+import keras
+from keras import ops
+
+_FINE, _BAD_BATCH, _SMALL_BATCH, _DIVERGED = range(4)
+
+
+class Guard:
+    """Decides in the graph whether an update is applied, and remembers the first failure.
+
+    XLA drops assertions, and raising inside the step would leave half-written weights; so a step
+    that must not happen is turned into none, as are all later ones, and the host asks for the
+    reason when it has time.
+    """
+
+    def __init__(self):
+        self._failure = keras.Variable(_FINE, dtype="int", trainable=False, name="failure")
+        self._failed_step = keras.Variable(0, dtype="int", trainable=False, name="failed_step")
+        self._updates = keras.Variable(0, dtype="int", trainable=False, name="updates")
+
+    def reset(self):
+        """Forgets failures, at the beginning of a fit."""
+        self._failure.assign(_FINE)
+        self._updates.assign(0)
+
+    def admit(self, enough, clean_batch, finite_update, step):
+        """Records the outcome of one step.
+
+        Args:
+            enough: Scalar bool tensor, whether the batch has enough examples.
+            clean_batch: Likewise, whether all its values are finite.
+            finite_update: Likewise, whether all new weights are finite.
+            step: Scalar int, which step this is, for the message.
+
+        Returns:
+            Scalar bool tensor, whether the update may be applied.
+        """
+        outcome = ops.where(
+            enough,
+            ops.where(clean_batch, ops.where(finite_update, _FINE, _DIVERGED), _BAD_BATCH),
+            # Later on a single example is what is left over at the end of an epoch.
+            ops.where(ops.equal(self._updates, 0), _SMALL_BATCH, _FINE),
+        )
+        healthy = self.healthy()
+        self._failed_step.assign(ops.where(healthy, step, self._failed_step))
+        self._failure.assign(ops.where(healthy, outcome, self._failure))
+        applied = ops.logical_and(self.healthy(), enough)
+        self._updates.assign_add(ops.cast(applied, self._updates.dtype))
+        return applied
+
+    def healthy(self):
+        """Scalar bool tensor, whether nothing has failed so far."""
+        return ops.equal(self._failure, _FINE)
+
+    def raise_on_failure(self):
+        """Says what went wrong so far.
+
+        Returns:
+            True if the weights became non-finite; a RuntimeWarning has then been given.
+
+        Raises:
+            ValueError: A batch of `x` was not fit for the rule.
+        """
+        failure = int(self._failure.numpy())
+        step = int(self._failed_step.numpy())
+        if failure == _BAD_BATCH:
+            raise ValueError(
+                "x must be finite; the weights were left as they were before this batch. "
+                f"Received: a batch with NaN or infinite values in step {step} of the fit"
+            )
+        if failure == _SMALL_BATCH:
+            raise ValueError(
+                "The rule learns from the statistics of a batch, which must hold at least 2 "
+                f"examples. Received: a batch of 1 example in step {step} of the fit"
+            )
+        if failure == _DIVERGED:
+            warnings.warn(
+                f"The weights would have become non-finite in step {step} of the fit. Learning "
+                "has stopped with the last finite weights.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return failure == _DIVERGED

@@ -1,0 +1,136 @@
+"""`LearnedRuleModel`: a chain that learns by a rule whenever it is fitted."""
+
+import inspect
+
+import keras
+
+from keras_learned_rule.fit import checks
+from keras_learned_rule.fit.binding import RuleBinding, resolve_rule
+from keras_learned_rule.fit.memory import RuleMemory
+from keras_learned_rule.fit.monitor import COMPILED_METRICS, Monitor
+from keras_learned_rule.fit.watch import FailureWatch
+from keras_learned_rule.rule.spec import RuleSpec
+from keras_learned_rule.rule.update_rule import UpdateRule
+
+
+@keras.saving.register_keras_serializable(package="keras_learned_rule")
+class LearnedRuleModel(keras.Model):
+    """A model whose training step is the learned rule, to use as it is or to subclass.
+
+    What `LearnedRule` does for one fit, this does for every one; `call` may be overridden, the
+    rule trains `chain`. The rule, its backward weights and the number of steps done are saved
+    with the model, so that a loaded one goes on where it stopped. Which layers learn may change
+    between fits, by their `trainable`.
+
+    Args:
+        chain: A built Sequential or Functional model that is a chain of supported layers.
+        rule: "compact" or another preset, the path of a theta file, or an `UpdateRule`.
+            Defaults to `"compact"`.
+        total_steps: Number of steps, over all fits, in which the step size falls to zero; without
+            it the step size stays that of the first step. Defaults to `None`.
+        freeze: Names of layers that must not change, besides those with `trainable=False`.
+            Defaults to `()`.
+        seed: Non-negative integer, of the initial backward weights. Defaults to `0`.
+
+    Raises:
+        ValueError: An argument is wrong, or the rule cannot train `chain`; the message names the
+            layer. If no layer is trainable only `fit` raises it.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    from keras_learned_rule import LearnedRuleModel
+
+    chain = keras.Sequential([keras.Input((64,)), keras.layers.Dense(32, "relu")])
+    model = LearnedRuleModel(chain, total_steps=2 * 4)
+    model.compile()
+    model.fit(np.random.rand(512, 64), epochs=2, batch_size=128)
+    ```
+    """
+
+    def __init__(self, chain, rule="compact", total_steps=None, freeze=(), seed=0, **kwargs):
+        super().__init__(**kwargs)
+        checks.check_freeze(freeze)
+        self.chain = chain
+        self._rule = resolve_rule(rule)
+        self._settings = {"total_steps": total_steps, "freeze": list(freeze), "seed": seed}
+        self.rule_memory = RuleMemory()
+        self._trainable = None
+        # A chain that is frozen altogether still predicts, after loading for instance.
+        frozen = getattr(chain, "weights", None) and not chain.trainable_variables
+        if not frozen:
+            self._bind()
+        self._monitor = Monitor(self, self.input_shape)
+
+    @property
+    def input_shape(self):
+        """That of the chain, None where unknown."""
+        return self.chain.input_shape
+
+    def call(self, inputs, training=None):
+        """The output of the chain."""
+        return self.chain(inputs, training=training)
+
+    def fit(self, *args, **kwargs):
+        """Like `keras.Model.fit`; ends on a batch or an update that is not finite."""
+        if not self.compiled:
+            return super().fit(*args, **kwargs)  # Which says so.
+        checks.check_compiled(self)
+        if not self.built:
+            self(keras.Input(batch_shape=self.input_shape))
+        self.make_train_function()
+        given = inspect.signature(super().fit).bind(*args, **kwargs)
+        others = keras.tree.flatten(given.arguments.get("callbacks") or [])
+        given.arguments["callbacks"] = [FailureWatch(self._binding.guard), *others]
+        return super().fit(*given.args, **given.kwargs)
+
+    def make_train_function(self, force=False):
+        """Makes the training step, anew if other layers are to learn than before."""
+        changed = self._trainable != _trainable_state(self.chain)
+        if changed:
+            self._bind()
+        return super().make_train_function(force=force or changed)
+
+    def _bind(self):
+        self._binding = RuleBinding(
+            self.chain, self._rule, memory=self.rule_memory, **self._settings
+        )
+        self._trainable = _trainable_state(self.chain)
+
+    @property
+    def metrics(self):
+        """The rule's means, the metrics given to `compile`, and nothing that Keras leaves at 0."""
+        compiled = [m for m in super().metrics if m.name == COMPILED_METRICS]
+        return self._monitor.metrics + compiled
+
+    def train_step(self, data):
+        """One step of the rule; see `Monitor.train_step`."""
+        return self._monitor.train_step(self._binding, data)
+
+    def test_step(self, data):
+        """The effective rank of the output; see `Monitor.test_step`."""
+        return self._monitor.test_step(data)
+
+    def get_config(self):
+        """Chain, rule with all its numbers, and settings, so that no other file is needed."""
+        rule = {
+            "spec": self._rule.spec.to_dict(),
+            "theta": {name: array.tolist() for name, array in self._rule.theta.items()},
+            "provenance": self._rule.provenance,
+        }
+        chain = keras.saving.serialize_keras_object(self.chain)
+        return {"name": self.name, "chain": chain, "rule": rule, **self._settings}
+
+    @classmethod
+    def from_config(cls, config):
+        """Makes the model that `get_config` described."""
+        rule = dict(config["rule"])
+        rule["spec"] = RuleSpec.from_dict(rule["spec"])
+        chain = keras.saving.deserialize_keras_object(config["chain"])
+        return cls(**{**config, "chain": chain, "rule": UpdateRule(**rule)})
+
+
+def _trainable_state(chain):
+    return tuple(layer.trainable for layer in chain._flatten_layers())

@@ -1,0 +1,78 @@
+"""What a fit with the rule reports per epoch."""
+
+import keras
+
+from keras_learned_rule.fit.inputs import batch_input
+from keras_learned_rule.fit.step import effective_rank, learned_rule_step
+
+# The name under which Keras lists the metrics given to `compile`.
+COMPILED_METRICS = "compile_metrics"
+
+
+class Monitor:
+    """Training and validation steps of the rule, with means over the epoch as logs.
+
+    The means live here and not among the model's metrics: Keras would otherwise report the
+    model's loss, which the rule does not compute.
+
+    Args:
+        model: The compiled model whose metrics to report.
+        input_shape: Its input shape, None where unknown.
+
+    Attributes:
+        metrics: The means; validation uses the second.
+    """
+
+    def __init__(self, model, input_shape):
+        self._model = model
+        self._input_shape = input_shape
+        with model.distribute_strategy.scope():
+            self._update_size = keras.metrics.Mean("update_size")
+            self._effective_rank = keras.metrics.Mean("effective_rank")
+        self.metrics = [self._update_size, self._effective_rank]
+
+    def reset(self):
+        """Starts new means."""
+        for metric in self.metrics:
+            metric.reset_state()
+
+    def train_step(self, binding, data):
+        """One step of the rule on a batch as Keras passes it; labels are not used.
+
+        Args:
+            binding: `RuleBinding`.
+            data: x, (x, y) or (x, y, sample_weight).
+
+        Returns:
+            Dict of logs: means over the epoch so far, and metrics given to `compile`.
+        """
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        logs = learned_rule_step(binding, x)
+        for metric in self.metrics:
+            metric.update_state(logs[metric.name], sample_weight=logs["applied"])
+        return self._results(self.metrics, x, y, sample_weight)
+
+    def test_step(self, data):
+        """The effective rank of the model's output, and metrics given to `compile`."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        output = self._model(batch_input(x, self._input_shape), training=False)
+        rank = effective_rank(keras.ops.reshape(output, (-1, output.shape[-1])))
+        self._effective_rank.update_state(rank)
+        return self._results([self._effective_rank], x, y, sample_weight)
+
+    def _results(self, metrics, x, y, sample_weight):
+        results = {metric.name: metric.result() for metric in metrics}
+        return {**results, **self._compiled_metrics(x, y, sample_weight)}
+
+    def _compiled_metrics(self, x, y, sample_weight):
+        if COMPILED_METRICS not in self._model.metrics_names:
+            return {}
+        if y is None:
+            raise ValueError(
+                "compile(metrics=...) needs labels, and the rule trains without: pass y to fit "
+                "(it is used for the metrics only) or compile without metrics. "
+                "Received: y=None"
+            )
+        output = self._model(batch_input(x, self._input_shape), training=False)
+        results = self._model.compute_metrics(x, y, output, sample_weight)
+        return {name: value for name, value in results.items() if name != "loss"}

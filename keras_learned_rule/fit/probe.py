@@ -1,0 +1,71 @@
+"""Few-shot accuracy during a fit."""
+
+from numbers import Integral
+
+import keras
+import numpy as np
+
+from keras_learned_rule.fit.checks import check_seed
+from keras_learned_rule.fit.inputs import check_shape
+from keras_learned_rule.fit.readout import few_shot_accuracy, few_shot_splits
+
+
+class FewShotProbe(keras.callbacks.Callback):
+    """Adds `few_shot_accuracy` to the logs of an epoch; the labels teach the model nothing.
+
+    Works in any fit, with or without `LearnedRule`. Callbacks that should see the value
+    (EarlyStopping, ModelCheckpoint, TensorBoard) must be listed after this one.
+
+    Args:
+        x: Labelled examples in the model's input shape, array `[n, ...]`.
+        y: Their labels, integers `[n]`.
+        shots: Labelled examples of each class that the readout learns from; all others test it.
+            Defaults to `10`.
+        repeats: Number of draws to average over. Defaults to `20`.
+        every: Measure after every so many epochs. Defaults to `1`.
+        seed: Which draws. Defaults to `0`.
+
+    Raises:
+        ValueError: An argument is wrong, or `y`, `shots` and `repeats` do not suit
+            `few_shot_accuracy`; in `fit`, before training: `x` does not fit the model.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    from keras_learned_rule import FewShotProbe, LearnedRule
+
+    x, x_few, y_few = np.random.rand(256, 64), np.random.rand(40, 64), np.arange(40) % 4
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(32, "relu")])
+    model.compile()
+    model.fit(x, callbacks=[LearnedRule(), FewShotProbe(x_few, y_few, shots=5)])
+    ```
+    """
+
+    def __init__(self, x, y, shots=10, repeats=20, every=1, seed=0):
+        super().__init__()
+        check_seed(seed)
+        if not (isinstance(every, Integral) and every > 0):
+            raise ValueError(f"every must be a positive integer. Received: {every!r}")
+        if len(x) != len(y):
+            raise ValueError(
+                f"x and y must have the same length. Received: {len(x)} and {len(y)}"
+            )
+        few_shot_splits(y, shots, repeats, seed)
+        self.x, self.y = x, y
+        self.shots, self.repeats, self.every, self.seed = shots, repeats, every, seed
+
+    def on_train_begin(self, logs=None):
+        """Refuses examples that the model could not take after the first epoch."""
+        shape = getattr(self.model, "input_shape", None)
+        if isinstance(shape, tuple):
+            check_shape("x of the probe", np.shape(self.x), shape)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Measures and adds the accuracy to `logs`."""
+        if (epoch + 1) % self.every == 0:
+            result = few_shot_accuracy(
+                self.model, self.x, self.y, self.shots, self.repeats, self.seed
+            )
+            logs["few_shot_accuracy"] = result.mean

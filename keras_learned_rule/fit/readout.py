@@ -1,0 +1,268 @@
+"""Few-shot readout: how well frozen features tell classes apart from few labels."""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+_READOUTS = ("ridge", "logistic")
+# Per labelled example, in units of the variance of a standardised feature.
+_RIDGE_PENALTY = 0.1
+
+
+class FewShotResult(NamedTuple):
+    """Few-shot accuracy over repeated draws of the labelled examples.
+
+    Attributes:
+        mean: float, mean accuracy over the draws, 0 to 1.
+        standard_error: float, standard error of that mean over draws of labels for the same
+            features; NaN for a single draw.
+        accuracies: float64 array `[repeats]`.
+
+    Example:
+
+    ```python
+    from keras_learned_rule.fit.readout import FewShotResult
+
+    result = FewShotResult.of([0.5, 0.7])
+    assert abs(result.mean - 0.6) < 1e-9 and abs(result.standard_error - 0.1) < 1e-9
+    ```
+    """
+
+    mean: float
+    standard_error: float
+    accuracies: np.ndarray
+
+    @classmethod
+    def of(cls, accuracies):
+        """Summarises the accuracies of the draws.
+
+        Args:
+            accuracies: array-like `[repeats]`.
+
+        Returns:
+            A `FewShotResult`.
+        """
+        accuracies = np.asarray(accuracies, np.float64)
+        repeats = len(accuracies)
+        error = accuracies.std(ddof=1) / np.sqrt(repeats) if repeats > 1 else np.nan
+        return cls(float(accuracies.mean()), float(error), accuracies)
+
+
+def few_shot_accuracy(model, x, y, shots=10, repeats=20, seed=0, readout="ridge", batch_size=1024):
+    """Measures the accuracy of a linear readout trained on a few labels a class.
+
+    Each repeat draws `shots` examples of every class, standardises the features with their
+    mean and standard deviation, trains the readout on them alone, and tests it on all other
+    examples. Accuracy is the mean of the accuracies of the classes, so that classes count
+    equally whatever their sizes.
+
+    Args:
+        model: what makes features of `x`: a built `keras.Model`, whose `predict` is used; any
+            other callable, called once with `x`; or `None` if `x` holds the features already.
+            Features are flattened to `[n, features]`.
+        x: array-like `[n, ...]`.
+        y: integer labels `[n]`, any integers.
+        shots: int, labelled examples of each class. Defaults to `10`.
+        repeats: int, how many draws. Defaults to `20`.
+        seed: int, which draws. Defaults to `0`.
+        readout: `"ridge"`, closed-form ridge regression of the one-hot labels, with a penalty
+            of 0.1 for each labelled example, or `"logistic"`, scikit-learn's logistic
+            regression with its default penalty. Defaults to `"ridge"`.
+        batch_size: int, for `predict` of a Keras model. Defaults to `1024`.
+
+    Returns:
+        A `FewShotResult`: mean, standard error and accuracies.
+
+    Raises:
+        ValueError: if `readout` is unknown, the features are not finite or not as many as
+            labels, or `y`, `shots` and `repeats` do not suit `few_shot_splits`.
+
+    Example:
+
+    ```python
+    import numpy as np
+    from keras_learned_rule import few_shot_accuracy
+
+    features, y = np.repeat(np.eye(3), 20, axis=0), np.repeat([0, 1, 2], 20)
+    assert few_shot_accuracy(None, features, y, shots=5).mean == 1.0
+    ```
+    """
+    if readout not in _READOUTS:
+        raise ValueError(f"`readout` must be one of {_READOUTS}. Received: {readout!r}")
+    y = np.asarray(y)
+    splits = few_shot_splits(y, shots, repeats, seed)
+    if len(x) != len(y):
+        raise ValueError(f"`x` and `y` must have the same length. Received: {len(x)} and {len(y)}")
+    features = _features(model, x, batch_size)
+    predict = _ridge_labels if readout == "ridge" else _logistic_labels
+    return FewShotResult.of(
+        [
+            class_mean_accuracy(y[test], predict(features[train], y[train], features[test]))
+            for train, test in splits
+        ]
+    )
+
+
+def few_shot_splits(y, shots, repeats, seed):
+    """Draws labelled examples, equally many of each class; all others are for testing.
+
+    Args:
+        y: integer labels `[n]`.
+        shots: int, labelled examples of each class.
+        repeats: int, how many draws.
+        seed: int, which draws.
+
+    Returns:
+        A list of `repeats` pairs `(train, test)` of index arrays, disjoint; `train` has
+        `shots * classes` entries.
+
+    Raises:
+        ValueError: if `y` is not a vector of integers with at least two classes, if `shots` or
+            `repeats` is below 1, or if a class has no more than `shots` examples.
+
+    Example:
+
+    ```python
+    from keras_learned_rule.fit.readout import few_shot_splits
+
+    splits = few_shot_splits([0, 0, 0, 1, 1, 1], shots=2, repeats=5, seed=0)
+    train, test = splits[0]
+    assert len(splits) == 5 and len(train) == 4 and len(test) == 2
+    ```
+    """
+    y = np.asarray(y)
+    _check_splits(y, shots, repeats)
+    members = [np.flatnonzero(y == label) for label in np.unique(y)]
+    rng = np.random.default_rng(seed)
+    splits = []
+    for _ in range(repeats):
+        drawn = [rng.permutation(indices) for indices in members]
+        train = np.concatenate([indices[:shots] for indices in drawn])
+        splits.append((train, np.concatenate([indices[shots:] for indices in drawn])))
+    return splits
+
+
+def _check_splits(y, shots, repeats):
+    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
+        raise ValueError(
+            f"`y` must be a vector of integer labels. Received: shape {y.shape}, dtype {y.dtype}"
+        )
+    if shots < 1 or repeats < 1:
+        raise ValueError(
+            f"`shots` and `repeats` must be at least 1. Received: {shots} and {repeats}"
+        )
+    labels, counts = np.unique(y, return_counts=True)
+    if len(labels) < 2:
+        raise ValueError(f"`y` must have at least two classes. Received: {labels.tolist()}")
+    scarce = {int(label): int(n) for label, n in zip(labels, counts) if n <= shots}
+    if scarce:
+        raise ValueError(
+            f"Every class of `y` must have more than shots={shots} examples, to leave some for "
+            f"testing. Received too few of (class: examples): {scarce}"
+        )
+
+
+def class_mean_accuracy(y, predicted):
+    """Averages the accuracies of the classes.
+
+    Args:
+        y: true labels `[n]`.
+        predicted: predicted labels `[n]`.
+
+    Returns:
+        A float, 0 to 1: the mean over classes of the part of a class that is right.
+
+    Example:
+
+    ```python
+    import numpy as np
+    from keras_learned_rule.fit.readout import class_mean_accuracy
+
+    assert class_mean_accuracy(np.array([0, 0, 0, 1]), np.array([0, 0, 0, 0])) == 0.5
+    ```
+    """
+    return float(np.mean([np.mean(predicted[y == label] == label) for label in np.unique(y)]))
+
+
+def _features(model, x, batch_size):
+    if isinstance(model, keras.Model):
+        features = model.predict(x, batch_size=batch_size, verbose=0)
+    else:
+        features = x if model is None else model(x)
+    features = keras.ops.convert_to_numpy(features).astype(np.float64)
+    if features.ndim < 1 or len(features) != len(x):
+        raise ValueError(
+            f"`model` must give features for each of the {len(x)} examples of `x`. "
+            f"Received: features of shape {features.shape}"
+        )
+    if not np.isfinite(features).all():
+        bad = int((~np.isfinite(features).reshape(len(features), -1).all(axis=1)).sum())
+        raise ValueError(
+            f"Features must be finite. Received: NaN or infinity in those of {bad} examples"
+        )
+    return features.reshape(len(features), -1)
+
+
+def ridge_readout(features, targets, penalty):
+    """Solves ridge regression with an intercept in closed form, in float64.
+
+    Minimises the sum over examples and targets of (features kernel + bias - targets)^2 plus
+    penalty * sum(kernel^2); the bias is not penalised.
+
+    Args:
+        features: array-like `[n, features]`.
+        targets: array-like `[n, targets]`.
+        penalty: float, above 0.
+
+    Returns:
+        `kernel` `[features, targets]` and `bias` `[targets]`, float64.
+
+    Raises:
+        ValueError: if `penalty` is not above 0.
+
+    Example:
+
+    ```python
+    from keras_learned_rule.fit.readout import ridge_readout
+
+    kernel, bias = ridge_readout([[-1.0], [1.0]], [[1.0], [5.0]], penalty=2.0)
+    assert kernel.tolist() == [[1.0]] and bias.tolist() == [3.0]
+    ```
+    """
+    if not penalty > 0:
+        raise ValueError(f"`penalty` must be above 0. Received: {penalty}")
+    features, targets = np.asarray(features, np.float64), np.asarray(targets, np.float64)
+    centre, offset = features.mean(axis=0), targets.mean(axis=0)
+    centred, residual = features - centre, targets - offset
+    examples, width = features.shape
+    # The two forms are equal; the smaller system is solved.
+    if width <= examples:
+        gram = centred.T @ centred + penalty * np.eye(width)
+        kernel = np.linalg.solve(gram, centred.T @ residual)
+    else:
+        gram = centred @ centred.T + penalty * np.eye(examples)
+        kernel = centred.T @ np.linalg.solve(gram, residual)
+    return kernel, offset - centre @ kernel
+
+
+def _ridge_labels(train, y_train, test):
+    train, test = _standardised(train, test)
+    labels = np.unique(y_train)
+    targets = (y_train[:, None] == labels).astype(np.float64)
+    kernel, bias = ridge_readout(train, targets, _RIDGE_PENALTY * len(train))
+    return labels[np.argmax(test @ kernel + bias, axis=1)]
+
+
+def _logistic_labels(train, y_train, test):
+    from sklearn.linear_model import LogisticRegression
+
+    train, test = _standardised(train, test)
+    return LogisticRegression(max_iter=1000).fit(train, y_train).predict(test)
+
+
+def _standardised(train, test):
+    mean, deviation = train.mean(axis=0), train.std(axis=0)
+    # A feature that is constant but for rounding would be blown up into noise.
+    deviation[deviation <= 1e-6 * deviation.max()] = np.inf
+    return (train - mean) / deviation, (test - mean) / deviation

@@ -1,0 +1,134 @@
+"""One step of the learned rule on a Keras model."""
+
+import keras
+from keras import ops
+
+from keras_learned_rule.fit.inputs import batch_input
+from keras_learned_rule.fit.replicas import any_replica, mean_over_replicas
+from keras_learned_rule.rule.update import unsupervised_update
+
+MINIMUM_BATCH = 2
+
+
+def learned_rule_step(binding, x):
+    """Changes the weights of a model by one step of the rule, for training loops of your own.
+
+    Works eagerly, in a `tf.function` and under XLA. Nothing changes for a batch with NaN or
+    infinite values, for one that would make the weights so, and after either has happened:
+    `binding.raise_on_failure()` then says what went wrong. A batch of a single example, as the
+    last of an epoch may be, has no batch statistics and is skipped.
+
+    Args:
+        binding: A `RuleBinding` of the model.
+        x: One batch `[batch, ...]` in the model's input shape, any numeric dtype; it is cast to
+            float32 and not rescaled. A dict or tuple with a single entry is fine.
+
+    Returns:
+        A dict of scalar float32 tensors: "update_size", how far the step turned the weights of a
+        unit (see `turn`), mean over layers; "effective_rank", the participation ratio of the
+        embedding's covariance in this batch, between 1 and the number of output units; and
+        "applied", 1 if the weights were changed and else 0.
+
+    Raises:
+        ValueError: `x` does not have the model's input shape.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import tensorflow as tf
+    from keras_learned_rule import RuleBinding, learned_rule_step
+
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(32, "relu")])
+    batches = np.random.rand(10, 128, 64)
+    binding = RuleBinding(model, total_steps=len(batches))
+    step = tf.function(learned_rule_step)
+    for x in batches:
+        logs = step(binding, x)
+    binding.raise_on_failure()
+    ```
+    """
+    x = batch_input(x, binding.input_shape)
+    rule, memory, statistics = binding.rule, binding.memory, binding.statistics
+    step, loose = ops.copy(memory.steps_done), statistics.read_loose()
+    state, rate = binding.variables.read(), binding.learning_rate()
+    theta = {name: ops.convert_to_tensor(array) for name, array in rule.theta.items()}
+    new_state, signals = unsupervised_update(rule.spec, theta, binding.plan, state, x, rate)
+    statistics.run_tail(signals.xs[-1])
+    moved = statistics.restep_loose(loose, statistics.read_loose(), step)
+    enough = ops.shape(x)[0] >= MINIMUM_BATCH
+    changed = (new_state, signals.means, signals.variances, moved)
+    changed = mean_over_replicas(changed, enough)
+    applied = binding.guard.admit(
+        enough=any_replica(enough),
+        clean_batch=ops.logical_not(any_replica(ops.logical_not(_all_finite(x)))),
+        finite_update=_all_finite(changed),
+        step=step,
+    )
+    new_state, means, variances, moved = changed
+    binding.variables.write(new_state, applied)
+    statistics.move(means, variances, step, applied)
+    statistics.write_loose([ops.where(applied, a, b) for a, b in zip(moved, loose)])
+    # Not simply 1: where TensorFlow runs ahead of the end of the data, that would still be added.
+    memory.steps_done.assign_add(ops.cast(binding.guard.healthy(), memory.steps_done.dtype))
+    logs = {
+        "update_size": ops.mean(
+            ops.stack([turn(old["w"], new["w"]) for old, new in zip(state, new_state)])
+        ),
+        "effective_rank": effective_rank(signals.xs[-1]),
+    }
+    logs = {name: ops.where(applied, value, 0.0) for name, value in logs.items()}
+    return {**logs, "applied": ops.cast(applied, "float32")}
+
+
+def effective_rank(embedding):
+    """How many directions of the embedding carry its variance.
+
+    The participation ratio (tr C)^2 / tr(C^2) of the covariance C over the batch: 1 if all
+    examples lie on a line, n if they are spread equally over n uncorrelated units.
+
+    Args:
+        embedding: Tensor `[examples, units]`.
+
+    Returns:
+        A scalar tensor.
+
+    Example:
+
+    ```python
+    import numpy as np
+    from keras_learned_rule.fit.step import effective_rank
+
+    effective_rank(np.random.normal(size=(1000, 32)).astype("float32"))  # Nearly 32.
+    ```
+    """
+    centred = embedding - ops.mean(embedding, axis=0)
+    # Scaled first, so that neither large nor tiny embeddings leave the range of float32.
+    centred = centred / (ops.max(ops.absolute(centred)) + 1e-30)
+    covariance = ops.matmul(ops.transpose(centred), centred)
+    total = ops.trace(covariance)
+    return ops.square(total) / (ops.sum(ops.square(covariance)) + 1e-30)
+
+
+def turn(old, new):
+    """How far the weights of a unit have turned, in radians if it is not far.
+
+    The length of the way between unit vectors, and so indifferent to their former length: the
+    compact rule brings columns to unit norm in its first step, which changes no feature behind
+    batch normalisation.
+
+    Args:
+        old: Tensor `[n_lower, n_upper]`, a column for each unit.
+        new: The same after the step.
+
+    Returns:
+        A scalar tensor, the root mean square over the units.
+    """
+    way = ops.normalize(new, axis=0) - ops.normalize(old, axis=0)
+    return ops.sqrt(ops.mean(ops.sum(ops.square(way), axis=0)))
+
+
+def _all_finite(tensors):
+    checks = [ops.all(ops.isfinite(t)) for t in keras.tree.flatten(tensors)]
+    return ops.all(ops.stack(checks))

@@ -1,0 +1,79 @@
+"""Replaces the training step of a model for one fit, and gives it back whatever happens."""
+
+import types
+
+# Every `evaluate` begins by setting `stop_evaluating` to False. Where Keras finds this instead,
+# it goes on all the same, and we see that the evaluation is still the one that we marked.
+_OURS = 0
+
+
+class Takeover:
+    """Runs a training and a validation step of ours in place of the model's own.
+
+    Keras calls no hook when a fit ends by an error, so the functions installed here look after
+    themselves: an error inside one gives the model back, and so does the first call that does not
+    belong to the fit, or the validation, they were installed in.
+
+    Args:
+        model: The compiled `keras.Model`, at the beginning of a fit.
+        train_step: Function of one batch as Keras passes it, returns a dict of logs.
+        test_step: The same for validation.
+        on_release: Function without arguments, called when the model is given back.
+    """
+
+    def __init__(self, model, train_step, test_step, on_release):
+        self._model = model
+        self._history = model.history
+        self._on_release = on_release
+        self._test_function = self._guarded("test", self._compiled("test", test_step))
+        model.test_function = None
+        model.train_function = self._guarded("train", self._compiled("train", train_step))
+
+    def begin_validation(self):
+        """Installs our validation step; call when validation inside the fit begins."""
+        self._model.test_function = self._test_function
+        self._model.stop_evaluating = _OURS
+
+    def end_validation(self):
+        """Gives the model its own validation back."""
+        self._model.test_function = None
+
+    def release(self):
+        """Gives the model back; Keras makes functions of its own when it next needs them."""
+        self._model.train_function = None
+        self._model.test_function = None
+        self._on_release()
+
+    def _compiled(self, kind, step):
+        model = self._model
+        setattr(model, f"{kind}_step", step)
+        try:
+            getattr(model, f"make_{kind}_function")(force=True)
+        finally:
+            # The function has captured the step; the model keeps nothing that could outlive us.
+            delattr(model, f"{kind}_step")
+        return getattr(model, f"{kind}_function")
+
+    def _guarded(self, kind, function):
+        import tensorflow as tf
+
+        def run(iterator):
+            if self._is_foreign(kind, iterator):
+                self.release()
+                getattr(self._model, f"make_{kind}_function")()
+                return getattr(self._model, f"{kind}_function")(iterator)
+            try:
+                return function(iterator)
+            except (StopIteration, tf.errors.OutOfRangeError):
+                raise  # The data of an epoch of unknown length has ended.
+            except BaseException:
+                self.release()
+                raise
+
+        return run
+
+    def _is_foreign(self, kind, iterator):
+        # train_on_batch and test_on_batch pass a generator, and every fit has its own History.
+        if isinstance(iterator, types.GeneratorType) or self._model.history is not self._history:
+            return True
+        return kind == "test" and self._model.stop_evaluating is False

@@ -1,0 +1,1 @@
+"""Meta-training: learning the parameters theta of the update rule."""

@@ -1,0 +1,1 @@
+"""The update rule: pure functions of tensors, and the files that hold its parameters."""

@@ -1,0 +1,107 @@
+"""From named terms to new weights and biases: the published and the compact way."""
+
+from keras import ops
+
+from keras_learned_rule.rule.scaling import (
+    STATISTICS_EPSILON,
+    bounded_columns,
+    column_rms_one,
+)
+from keras_learned_rule.rule.terms import weight_change_terms
+from keras_learned_rule.rule.theta import MAX_STEP
+
+
+def published_change(spec, theta, direction, signals):
+    """Merges the terms as the published code does (SPEC 4.1).
+
+    Args:
+        spec: A `RuleSpec`.
+        theta: Dict of tensors.
+        direction: "forward" or "backward": whose coefficients to use.
+        signals: `LayerSignals`.
+
+    Returns:
+        The weight change [n_lower, n_upper], to be subtracted.
+    """
+    terms = weight_change_terms(spec.terms, signals)
+    coefficients = theta[f"merge/{direction}/coefficients"]
+    count = len(spec.terms)
+    merged = theta[f"merge/{direction}/offset"] + sum(
+        coefficients[i] * bounded_columns(term)
+        for i, term in enumerate(terms)
+    )
+    merged = merged / count
+    shrinking = ops.relu(ops.mean(merged * signals.w))
+    merged = (merged - signals.w * shrinking) / count**0.5
+    return bounded_columns(merged) - signals.w / 7.0
+
+
+def published_bias_change(theta, h_upper):
+    """The bias change [n_upper] from hidden states (SPEC 4.2), to be subtracted."""
+    q = ops.mean(ops.matmul(h_upper, theta["bias_readout/kernel"]), axis=-1)
+    q = q + theta["bias_readout/bias"]
+    q = q + ops.relu(-ops.mean(q))
+    return q * ops.rsqrt(0.5 + ops.mean(ops.square(q)))
+
+
+def published_step(p, change, learning_rate):
+    """One step of gradient descent; weight decay shares the learning rate (SPEC 5)."""
+    return p * (1.0 - learning_rate) - learning_rate * change
+
+
+def compact_direction(spec, theta, signals, blend):
+    """Merges the terms of the compact rule into a direction of rms 1, to be subtracted.
+
+    Args:
+        spec: A `RuleSpec`.
+        theta: Dict of tensors.
+        signals: `LayerSignals`.
+        blend: [groups], how much each parameter group counts for this layer; sums to 1.
+
+    Returns:
+        Tensor [n_lower, n_upper].
+    """
+    terms = weight_change_terms(spec.terms, signals)
+    coefficients = ops.matmul(blend, theta["merge/coefficients"])
+    merged = sum(coefficients[i] * term for i, term in enumerate(terms))
+    return merged * ops.rsqrt(ops.mean(ops.square(merged)) + 1e-12)
+
+
+def compact_step(theta, w, direction, learning_rate, blend):
+    """Moves w by a bounded step and brings its columns back to unit norm.
+
+    Batch norm hides the scale of a column from the network, so a step of given size turns
+    columns of every width by the same angle.
+    """
+    size = MAX_STEP * ops.sigmoid(ops.sum(blend * theta["merge/step"])) * learning_rate
+    stepped = column_rms_one(w) - size * direction
+    return column_rms_one(stepped) / ops.cast(ops.shape(w)[0], w.dtype) ** 0.5
+
+
+def compact_bias_change(theta, z_upper, h_upper, blend):
+    """How far each unit's mean pre-activation is above its target, in standard deviations.
+
+    The target is learned: a negative one makes units sparse. With a neuron network its bias
+    readout is added.
+    """
+    mean = ops.mean(z_upper, axis=0)
+    variance = ops.mean(ops.square(z_upper - mean), axis=0)
+    spread = ops.sqrt(variance + STATISTICS_EPSILON)
+    change = mean - spread * ops.sum(blend * theta["merge/bias_target"])
+    if h_upper is not None:
+        change = change + published_bias_change(theta, h_upper)
+    # A share below 1 of the way to the target cannot overshoot.
+    return ops.sigmoid(ops.sum(blend * theta["merge/bias_rate"])) * change
+
+
+def layer_blend(groups, i, count, dtype):
+    """[groups] mixing weights of layer i of `count`: first, middle or last parameters.
+
+    A network of a single layer is first and last at once and takes half of each.
+    """
+    if groups == 1:
+        return ops.ones((1,), dtype)
+    first, last = float(i == 0), float(i == count - 1)
+    middle = float(not first and not last)
+    total = first + middle + last
+    return ops.convert_to_tensor([first / total, middle / total, last / total], dtype)

@@ -1,0 +1,27 @@
+"""The few ways in which the rule brings tensors to a common scale."""
+
+from keras import ops
+
+STATISTICS_EPSILON = 1e-6
+
+
+def column_rms_one(w):
+    """Scales each column of w [n_lower, n_upper] to root mean square 1."""
+    return w * ops.rsqrt(ops.mean(ops.square(w), axis=0, keepdims=True) + STATISTICS_EPSILON)
+
+
+def bounded_columns(m):
+    """Divides each column of m by sqrt(1 + its mean square): below rms 1, small ones kept."""
+    return m * ops.rsqrt(1.0 + ops.mean(ops.square(m), axis=0, keepdims=True))
+
+
+def standardize(x):
+    """Centres x [E, n] over the examples and scales each unit to variance 1."""
+    centred = x - ops.mean(x, axis=0, keepdims=True)
+    variance = ops.mean(ops.square(centred), axis=0, keepdims=True)
+    return centred * ops.rsqrt(variance + STATISTICS_EPSILON)
+
+
+def example_count(x):
+    """The number of examples of x [E, n] as a scalar of its dtype; E may be unknown statically."""
+    return ops.cast(ops.shape(x)[0], x.dtype)

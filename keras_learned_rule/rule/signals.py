@@ -1,0 +1,49 @@
+"""What a rule sees of a network: the forward record, and one weight layer's share of it."""
+
+from typing import Any, NamedTuple
+
+
+class Signals(NamedTuple):
+    """Record of one forward pass; every list runs bottom-up over the weight layers.
+
+    E is the number of examples as the layer sees them (batch x positions).
+
+    Attributes:
+        pres: [E, n_lower] each, what entered the weights.
+        zs: [E, n_upper] each, what entered the nonlinearity.
+        xs: [E, n_upper] each, what left it; the last one is the embedding.
+        means: [n_upper] each, batch mean of `pres @ w`.
+        variances: [n_upper] each, population variance of the same.
+        passages: How each layer receives the one below (see `network/plan.py`).
+    """
+
+    pres: list
+    zs: list
+    xs: list
+    means: list
+    variances: list
+    passages: list
+
+
+class LayerSignals(NamedTuple):
+    """What the weight-change terms of one weight layer may look at.
+
+    Attributes:
+        w: [n_lower, n_upper], the weights with every column scaled to rms 1.
+        x_lower: [E, n_lower], input of the weights.
+        x_upper: [E, n_upper], post-activations.
+        z_upper: [E, n_upper], pre-activations.
+        h_upper: [n_upper, E, hidden_width] hidden states, None without a neuron network.
+        rows_lower: Readouts of the hidden states below, from `readout_rows`, None likewise.
+        rows_upper: Readouts of the hidden states above, likewise.
+        temperature: Scalar, the softmax temperature of competition (compact merge).
+    """
+
+    w: Any
+    x_lower: Any
+    x_upper: Any
+    z_upper: Any
+    h_upper: Any = None
+    rows_lower: Any = None
+    rows_upper: Any = None
+    temperature: Any = None

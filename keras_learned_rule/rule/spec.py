@@ -1,0 +1,206 @@
+"""What an update rule is, apart from its learned numbers: sizes, terms and switches."""
+
+import dataclasses
+
+from keras_learned_rule.rule.spec_checks import checked_fields
+from keras_learned_rule.rule.term_names import PUBLISHED_TERMS, READOUTS, TERMS
+
+
+@dataclasses.dataclass(frozen=True)
+class RuleSpec:
+    """Sizes and switches of an update rule; with theta, all there is to know about it.
+
+    Use `RuleSpec.published()` for the rule of the paper and `RuleSpec.compact()` for the one this
+    package meta-trains; both accept any field as an override.
+
+    Args:
+        merge: "published" or "compact": how the terms become a weight change and a step
+            (see `rule/merge.py`).
+        terms: Names of the weight-change terms, in the order of the merge coefficients.
+        neuron_network: Whether hidden states `h`, deltas and backward weights exist. Without them
+            the terms that read hidden states are not available, and nothing is computed for them.
+        hidden_width: Channels of `h`.
+        hidden_layers: Convolution blocks of the neuron network after the first.
+        top_width: Channels inside the network that makes the top delta.
+        top_layers: Its last blocks.
+        delta_channels: Channels of the deltas that travel down.
+        readout_channels: Channels of each low-rank readout.
+        batch_kernel: Kernel width along the examples. 1 makes the rule blind to their order.
+        unit_kernel: Kernel width along the units. 1 makes the rule blind to their order.
+        top_kernel: Kernel width of the first convolution of the top network.
+        pooled: Whether each convolution also sees the mean of its input along its axis: what the
+            rule knows of the other examples and units when kernels have width 1, as they then
+            must.
+        unit_position: Whether the neuron network sees each unit's place in its layer.
+        output_width: The only embedding width that theta fits, or None for any width.
+        identical_updates: Whether backward weights take the change of the forward weights. If not,
+            they get a change of their own from their own readouts (published merge only).
+        groups: 1, or 3 for own merge parameters of the first, the middle and the last layers
+            (compact merge only).
+        learning_rate: Inner learning rate. The compact merge multiplies it with a learned step.
+        reference_steps: Number of inner steps up to which `learning_rate` holds; longer inner
+            loops take smaller steps (compact merge only).
+        length_exponent: How much smaller: (reference_steps / N) ** length_exponent.
+
+    Raises:
+        ValueError: A field has a value outside what is said above.
+
+    Example:
+
+    ```python
+    from keras_learned_rule import RuleSpec
+
+    spec = RuleSpec(hidden_width=12, delta_channels=5)
+    assert spec == RuleSpec.published(hidden_width=12, delta_channels=5)
+    ```
+
+    Reference: Metz et al., ICLR 2019, section 4 and appendix A.
+    """
+
+    merge: str = "published"
+    terms: tuple = PUBLISHED_TERMS
+    neuron_network: bool = True
+    hidden_width: int = 64
+    hidden_layers: int = 1
+    top_width: int = 64
+    top_layers: int = 2
+    delta_channels: int = 32
+    readout_channels: int = 4
+    batch_kernel: int = 3
+    unit_kernel: int = 3
+    top_kernel: int = 5
+    pooled: bool = False
+    unit_position: bool = True
+    output_width: int | None = 32
+    identical_updates: bool = True
+    groups: int = 1
+    learning_rate: float = 1e-4
+    reference_steps: int = 300
+    length_exponent: float = 0.5
+
+    def __post_init__(self):
+        for name, value in checked_fields(vars(self)).items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def published(cls, **overrides):
+        """The rule of the paper: 114,670 parameters at the default sizes.
+
+        Args:
+            **overrides: Any field of `RuleSpec`.
+
+        Returns:
+            A `RuleSpec`.
+
+        Raises:
+            ValueError: A field has a value that `RuleSpec` does not allow.
+
+        Example:
+
+        ```python
+        from keras_learned_rule import RuleSpec
+
+        spec = RuleSpec.published(hidden_width=12, output_width=64)
+        assert spec.merge == "published" and len(spec.terms) == 12
+        ```
+
+        Reference: Metz et al., ICLR 2019, section 4 and appendix A.
+        """
+        return cls(**overrides)
+
+    @classmethod
+    def compact(cls, neuron_network=False, **overrides):
+        """The rule of this package.
+
+        It depends on neither the order of examples and units nor on any width, and every step has
+        a bounded size.
+
+        Args:
+            neuron_network: Whether to add hidden states, deltas and the terms that read them to
+                the cheap terms. Defaults to `False`.
+            **overrides: Any field of `RuleSpec`.
+
+        Returns:
+            A `RuleSpec`.
+
+        Raises:
+            ValueError: A field has a value that `RuleSpec` does not allow.
+
+        Example:
+
+        ```python
+        from keras_learned_rule import RuleSpec
+
+        spec = RuleSpec.compact(terms=("competition", "decorrelation"))
+        assert not spec.neuron_network and spec.output_width is None
+        ```
+        """
+        cheap = tuple(t for t in TERMS if t not in READOUTS)
+        fields = dict(
+            merge="compact",
+            terms=tuple(sorted(TERMS)) if neuron_network else tuple(sorted(cheap)),
+            neuron_network=neuron_network,
+            hidden_width=16,
+            hidden_layers=0,
+            top_width=16,
+            top_layers=1,
+            delta_channels=8,
+            readout_channels=4,
+            batch_kernel=1,
+            unit_kernel=1,
+            top_kernel=1,
+            pooled=True,
+            unit_position=False,
+            output_width=None,
+            groups=3,
+            learning_rate=1.0,
+        )
+        return cls(**{**fields, **overrides})
+
+    def to_dict(self):
+        """The fields in a form that json can hold.
+
+        Returns:
+            A dict from field name to number, bool, string, list of strings or None.
+
+        Example:
+
+        ```python
+        import json
+        from keras_learned_rule import RuleSpec
+
+        spec = RuleSpec.compact()
+        assert RuleSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+        ```
+        """
+        return {**dataclasses.asdict(self), "terms": list(self.terms)}
+
+    @classmethod
+    def from_dict(cls, fields):
+        """Makes the spec that `to_dict` described.
+
+        Args:
+            fields: A dict from field name to value. Fields left out take their defaults.
+
+        Returns:
+            A `RuleSpec`.
+
+        Raises:
+            ValueError: `fields` is not a dict, has a name that is not a field of this version of
+                `RuleSpec`, or a value that it does not allow.
+
+        Example:
+
+        ```python
+        from keras_learned_rule import RuleSpec
+
+        assert RuleSpec.from_dict({"hidden_width": 12}) == RuleSpec.published(hidden_width=12)
+        ```
+        """
+        if not isinstance(fields, dict):
+            raise ValueError(f"A rule spec must be a dict of its fields. Received: {fields!r}")
+        known = [f.name for f in dataclasses.fields(cls)]
+        unknown = sorted(set(fields) - set(known))
+        if unknown:
+            raise ValueError(f"A rule spec has the fields {known}. Received: unknown {unknown}")
+        return cls(**fields)

@@ -1,0 +1,151 @@
+"""The named weight-change terms, each [n_lower, n_upper]; the merge weighs and adds them.
+
+As in the published code, the inner step subtracts: `hebb` is minus the correlation. Terms of the
+paper: appendix A, with the equations that its code computes. `competition`, `decorrelation` and
+`hebb_z` are ours.
+"""
+
+from keras import ops
+
+from keras_learned_rule.rule.scaling import example_count, standardize
+
+_TERMS = {}
+
+
+def weight_change_terms(names, signals):
+    """Computes terms by name.
+
+    Args:
+        names: Iterable of names out of `term_names.TERMS`.
+        signals: `LayerSignals` of the weight layer.
+
+    Returns:
+        A list of [n_lower, n_upper] tensors in the order of `names`.
+    """
+    return [_TERMS[name](signals) for name in names]
+
+
+def _term(name):
+    def register(function):
+        _TERMS[name] = function
+        return function
+
+    return register
+
+
+@_term("w_base")
+def _w_base(s):
+    return s.w
+
+
+@_term("large_decay")
+def _large_decay(s):
+    return ops.square(s.w) * ops.sign(s.w)
+
+
+@_term("decorr_x")
+def _decorr_x(s):
+    x = standardize(s.x_upper)
+    width = ops.cast(ops.shape(x)[1], x.dtype)
+    m = ops.matmul(s.w, ops.matmul(ops.transpose(x), x) / (example_count(x) * ops.sqrt(width)))
+    return m * ops.rsqrt(ops.mean(ops.square(m) + 1e-8))
+
+
+@_term("hebb")
+def _hebb(s):
+    lower, upper = standardize(s.x_lower), standardize(s.x_upper)
+    return -ops.matmul(ops.transpose(lower), upper) / example_count(upper)
+
+
+@_term("hebb_z")
+def _hebb_z(s):
+    lower, upper = standardize(s.x_lower), standardize(s.z_upper)
+    return -ops.matmul(ops.transpose(lower), upper) / example_count(upper)
+
+
+@_term("competition")
+def _competition(s):
+    # Soft winner-take-all: units that win more than their mean on an example move towards it.
+    shares = ops.softmax(standardize(s.z_upper) / s.temperature, axis=-1)
+    inputs = s.x_lower - ops.mean(s.x_lower, axis=0, keepdims=True)
+    change = ops.matmul(ops.transpose(inputs), shares)
+    # Its natural size falls with the number of units and examples; only its direction counts.
+    scale = ops.mean(ops.square(change), axis=0, keepdims=True)
+    return -change * ops.rsqrt(scale + 1e-12)
+
+
+@_term("decorrelation")
+def _decorrelation(s):
+    z = standardize(s.z_upper)
+    correlation = ops.matmul(ops.transpose(z), z) / example_count(z)
+    return ops.matmul(s.w, _without_diagonal(correlation))
+
+
+@_term("0_order")
+def _zeroth_order(s):
+    return _across("0_order", s)
+
+
+@_term("rbf")
+def _rbf(s):
+    return ops.exp(-ops.square(s.w)) * _across("rbf", s)
+
+
+@_term("1_order")
+def _first_order(s):
+    return s.w * _across("1_order", s)
+
+
+@_term("lin_upper_symm")
+def _lin_upper_symm(s):
+    return ops.matmul(s.w, _symmetric("lin_upper_symm", s.rows_upper))
+
+
+@_term("lin_upper_psd")
+def _lin_upper_psd(s):
+    rows = s.rows_upper["lin_upper_psd/top"]
+    gram = _mean_product(rows, rows)
+    return ops.matmul(s.w, gram / _root_of_width(gram))
+
+
+@_term("lin_lower_symm")
+def _lin_lower_symm(s):
+    return ops.matmul(_symmetric("lin_lower_symm", s.rows_lower), s.w)
+
+
+@_term("sqr_upper_symm")
+def _sqr_upper_symm(s):
+    grown = ops.matmul(_root_growth(s.w), _symmetric("sqr_upper_symm", s.rows_upper))
+    return grown * ops.sign(s.w)
+
+
+@_term("sqr_lower_symm")
+def _sqr_lower_symm(s):
+    grown = ops.matmul(_symmetric("sqr_lower_symm", s.rows_lower), _root_growth(s.w))
+    return grown * ops.sign(s.w)
+
+
+def _across(name, s):
+    return _mean_product(s.rows_lower[f"{name}/bottom"], s.rows_upper[f"{name}/top"])
+
+
+def _symmetric(name, rows):
+    u = _mean_product(rows[f"{name}/bottom"], rows[f"{name}/top"])
+    u = (u + ops.transpose(u)) / 2.0**0.5
+    return _without_diagonal(u) / _root_of_width(u)
+
+
+def _mean_product(a, b):
+    return ops.matmul(a, ops.transpose(b)) / ops.cast(ops.shape(b)[1], b.dtype)
+
+
+def _without_diagonal(m):
+    return m * (1.0 - ops.eye(m.shape[0], dtype=m.dtype))
+
+
+def _root_of_width(m):
+    return ops.sqrt(ops.cast(ops.shape(m)[0], m.dtype))
+
+
+def _root_growth(w):
+    return ops.sqrt(1.0 + ops.square(w)) - 1.0

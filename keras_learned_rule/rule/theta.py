@@ -1,0 +1,222 @@
+"""The parameters of a rule: a flat dict of named arrays, its shapes and starting values."""
+
+import itertools
+
+import numpy as np
+
+from keras_learned_rule.rule.term_names import READOUTS
+
+# Starting values of the compact merge: the fixed rule of competition and decorrelation that
+# meta-training sets out from. All other terms start at zero.
+START_COEFFICIENTS = {"competition": 0.3, "decorrelation": 0.1}
+START_TEMPERATURE = 0.5
+START_STEP = 0.05
+START_BIAS_RATE = 0.1
+MAX_STEP = 0.3
+
+
+def theta_shapes(spec):
+    """Names and shapes of all parameters of a rule, in a fixed order.
+
+    Args:
+        spec: A `RuleSpec`.
+
+    Returns:
+        A dict from name, such as "merge/coefficients", to shape tuple.
+
+    Example:
+
+    ```python
+    from keras_learned_rule import RuleSpec
+    from keras_learned_rule.rule.theta import theta_shapes
+
+    shapes = theta_shapes(RuleSpec.compact(terms=("hebb", "w_base")))
+    assert shapes["merge/coefficients"] == (3, 2)
+    ```
+    """
+    shapes = {}
+    if spec.neuron_network:
+        shapes.update(_top_shapes(spec))
+        shapes.update(_neuron_shapes(spec))
+        shapes.update(_readout_shapes(spec))
+    if spec.merge == "published":
+        for direction in _directions(spec):
+            shapes[f"merge/{direction}/coefficients"] = (len(spec.terms),)
+            shapes[f"merge/{direction}/offset"] = ()
+    else:
+        shapes["merge/coefficients"] = (spec.groups, len(spec.terms))
+        for name in ("log_temperature", "step", "bias_rate", "bias_target"):
+            shapes[f"merge/{name}"] = (spec.groups,)
+    return shapes
+
+
+def _directions(spec):
+    return ("forward",) if spec.identical_updates else ("forward", "backward")
+
+
+def _conv_shapes(name, kernel, width_in, width_out, pooled, offset=True):
+    inputs = 2 * width_in if pooled else width_in
+    shapes = {f"{name}/kernel": (kernel, inputs, width_out), f"{name}/bias": (width_out,)}
+    if offset:
+        shapes[f"{name}/offset"] = (width_out,)
+    return shapes
+
+
+def _top_shapes(spec):
+    width = spec.top_width
+    shapes = _conv_shapes("top_delta/conv_0", spec.top_kernel, 1, width, spec.pooled)
+    across, kernel = (
+        (width, spec.unit_kernel)
+        if spec.output_width is None
+        else (spec.output_width, spec.batch_kernel)
+    )
+    for j in (1, 2):
+        shapes.update(_conv_shapes(f"top_delta/conv_{j}", kernel, across, across, spec.pooled))
+    last = 3 + spec.top_layers
+    for j in range(3, last):
+        shapes.update(
+            _conv_shapes(f"top_delta/conv_{j}", spec.batch_kernel, width, width, spec.pooled)
+        )
+    shapes.update(
+        _conv_shapes(
+            f"top_delta/conv_{last}",
+            spec.batch_kernel,
+            width,
+            spec.delta_channels,
+            spec.pooled,
+            offset=False,
+        )
+    )
+    return shapes
+
+
+def _neuron_shapes(spec):
+    features = 2 + spec.delta_channels + (2 if spec.unit_position else 0)
+    shapes = {"neuron/features/offset": (features,)}
+    width, inputs = spec.hidden_width, 8 + 1 + features
+    for j in range(1 + spec.hidden_layers):
+        shapes.update(
+            _conv_shapes(f"neuron/conv_{j}", spec.batch_kernel, inputs, width, spec.pooled)
+        )
+        for i in (0, 1):
+            shapes.update(
+                _conv_shapes(
+                    f"neuron/units_{j}/conv_{i}", spec.unit_kernel, width, width, spec.pooled
+                )
+            )
+        inputs = width
+    shapes["next_delta/kernel"] = (width, spec.delta_channels)
+    shapes["next_delta/bias"] = (spec.delta_channels,)
+    return shapes
+
+
+def _readout_shapes(spec):
+    shapes = {}
+    for direction in _directions(spec):
+        for term in (t for t in spec.terms if t in READOUTS):
+            for side in itertools.chain(*READOUTS[term].values()):
+                name = f"readout/{direction}/{term}/{side}"
+                shapes[f"{name}/kernel"] = (spec.hidden_width, spec.readout_channels)
+                shapes[f"{name}/bias"] = (spec.readout_channels,)
+    shapes["bias_readout/kernel"] = (spec.hidden_width,)
+    shapes["bias_readout/bias"] = ()
+    return shapes
+
+
+def init_theta(spec, seed=0):
+    """Starting values of theta.
+
+    Kernels are normal draws, cut at two standard deviations, of standard deviation
+    1/sqrt(inputs); the published merge starts at 0.1 for every term, the compact merge at the
+    fixed rule of competition and decorrelation.
+
+    Args:
+        spec: A `RuleSpec`.
+        seed: Non-negative integer, of the draws. Defaults to `0`.
+
+    Returns:
+        A dict from name to float32 array, as `theta_shapes` lists them.
+
+    Example:
+
+    ```python
+    from keras_learned_rule import RuleSpec
+    from keras_learned_rule.rule.theta import init_theta
+
+    theta = init_theta(RuleSpec.published(), seed=1)
+    assert sum(array.size for array in theta.values()) == 114_670
+    ```
+    """
+    rng = np.random.default_rng(seed)
+    theta = {}
+    for name, shape in theta_shapes(spec).items():
+        if name.endswith("kernel"):
+            theta[name] = _truncated_normal(rng, shape)
+        elif name.startswith("merge/"):
+            theta[name] = _merge_start(spec, name, shape)
+        else:
+            theta[name] = np.zeros(shape)
+    return {name: value.astype("float32") for name, value in theta.items()}
+
+
+def _truncated_normal(rng, shape):
+    inputs = shape[0] if len(shape) < 3 else shape[0] * shape[1]
+    draws = rng.standard_normal(shape)
+    while np.any(outside := np.abs(draws) > 2):
+        draws[outside] = rng.standard_normal(int(outside.sum()))
+    return draws / np.sqrt(inputs)
+
+
+def _merge_start(spec, name, shape):
+    if spec.merge == "published":
+        return np.full(shape, 0.1 if name.endswith("coefficients") else 0.0)
+    if name == "merge/coefficients":
+        return np.tile([START_COEFFICIENTS.get(t, 0.0) for t in spec.terms], (shape[0], 1))
+    start = {
+        "merge/log_temperature": np.log(START_TEMPERATURE),
+        "merge/step": np.log(START_STEP / (MAX_STEP - START_STEP)),
+        "merge/bias_rate": np.log(START_BIAS_RATE / (1 - START_BIAS_RATE)),
+    }
+    return np.full(shape, start.get(name, 0.0))
+
+
+def check_theta(spec, theta):
+    """Checks that theta has exactly the arrays that the spec calls for.
+
+    Args:
+        spec: A `RuleSpec`.
+        theta: A dict from name to array of numbers.
+
+    Raises:
+        ValueError: Arrays are missing, unknown, of another shape, not numbers, or not finite.
+
+    Example:
+
+    ```python
+    from keras_learned_rule import RuleSpec
+    from keras_learned_rule.rule.theta import check_theta, init_theta
+
+    spec = RuleSpec.compact()
+    check_theta(spec, init_theta(spec))
+    ```
+    """
+    shapes = theta_shapes(spec)
+    missing = [name for name in shapes if name not in theta]
+    unknown = [name for name in theta if name not in shapes]
+    if missing or unknown:
+        raise ValueError(
+            f"theta must have exactly the {len(shapes)} arrays of its spec. "
+            f"Received: missing {missing}, unknown {unknown}"
+        )
+    for name, shape in shapes.items():
+        array = np.asarray(theta[name])
+        if array.shape != shape:
+            raise ValueError(
+                f"theta array {name!r} must have shape {shape}. Received: shape {array.shape}"
+            )
+        if array.dtype.kind not in "fiu":
+            raise ValueError(
+                f"theta array {name!r} must hold real numbers. Received: dtype {array.dtype}"
+            )
+        if not np.all(np.isfinite(array)):
+            raise ValueError(f"theta array {name!r} must be finite. Received: NaN or infinity")

@@ -1,0 +1,128 @@
+"""Small networks, rules and data for the tests of `fit`, and a fit written out by hand."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers, ops
+
+from keras_learned_rule.fit.memory import initial_backward_weights
+from keras_learned_rule.network.read import read_plan
+from keras_learned_rule.rule.spec import RuleSpec
+from keras_learned_rule.rule.theta import init_theta
+from keras_learned_rule.rule.update import inner_rate, unsupervised_update
+from keras_learned_rule.rule.update_rule import UpdateRule
+
+FEATURES = 10
+BATCH = 16
+
+
+def compact_rule(**overrides):
+    """The compact rule with two of its terms, which is quicker to trace."""
+    spec = RuleSpec.compact(**{"terms": ("competition", "decorrelation"), **overrides})
+    return UpdateRule(spec, init_theta(spec))
+
+
+def published_rule(output_width=5):
+    """The published rule at small sizes and a step size that shows after a few steps."""
+    spec = RuleSpec.published(
+        hidden_width=6, top_width=6, delta_channels=4, readout_channels=2, top_layers=0,
+        output_width=output_width, learning_rate=0.02,
+    )
+    return UpdateRule(spec, init_theta(spec))
+
+
+def network(dense_bias=True):
+    return keras.Sequential(
+        [
+            keras.Input((FEATURES,)),
+            layers.Dense(8, use_bias=dense_bias, name="first"),
+            layers.BatchNormalization(name="norm"),
+            layers.Activation("relu"),
+            layers.Dense(5, "tanh", name="embedding"),
+        ]
+    )
+
+
+def compiled(**options):
+    model = network()
+    model.compile(**options)
+    return model
+
+
+def backward_weights(model, rule, seed):
+    """What the backward weights of `network()` start from, as a list of two."""
+    names = ("first", "embedding")
+    kernels = [model.get_layer(name).kernel for name in names]
+    # The places of the kernels in `model.weights`: 2 arrays of a Dense, 4 of the normalisation.
+    places = ("0", "6")
+    drawn = initial_backward_weights(rule.spec, dict(zip(places, kernels)), seed)
+    return [np.array(drawn[place]) for place in places]
+
+
+def examples(count=4 * BATCH, seed=0):
+    """Correlated inputs, so that there is something to learn."""
+    rng = np.random.default_rng(seed)
+    mixing = rng.normal(size=(FEATURES, FEATURES))
+    return (rng.normal(size=(count, FEATURES)) @ mixing + 1.0).astype("float32")
+
+
+def batches(x, size=BATCH):
+    return [x[i : i + size] for i in range(0, len(x), size)]
+
+
+def unknown_length(x):
+    """A data set of which Keras learns only at its end how long it is."""
+    signature = tf.TensorSpec((None, FEATURES), tf.float32)
+    return tf.data.Dataset.from_generator(lambda: iter(batches(x)), output_signature=signature)
+
+
+def weights_by_hand(model, rule, steps, schedule=None, backward=()):
+    """Iterates the pure update over `steps`, a list of batches, from the model's weights.
+
+    Args:
+        schedule: List of (step, total_steps), one a batch; by default all in a row.
+        backward: Initial backward weights.
+
+    Returns:
+        The final state; the model is left alone.
+    """
+    reading = read_plan(model, deltas=rule.spec.neuron_network)
+    state = []
+    for i, unit in enumerate(reading.variables):
+        layer = {"w": ops.copy(unit.kernel), "b": ops.copy(unit.bias)}
+        if unit.gamma is not None:
+            layer["gain"] = ops.copy(unit.gamma)
+        if rule.spec.neuron_network:
+            layer["v"] = ops.copy(backward[i])
+        state.append(layer)
+    state = tuple(state)
+    theta = {name: ops.convert_to_tensor(value) for name, value in rule.theta.items()}
+    for x, position in zip(steps, schedule or [(i, len(steps)) for i in range(len(steps))]):
+        rate = inner_rate(rule.spec, *position)
+        x = ops.convert_to_tensor(x, "float32")
+        state, _ = unsupervised_update(rule.spec, theta, reading.plan, state, x, rate)
+    return state
+
+
+def assert_model_has(model, state, tolerance=2e-5):
+    reading = read_plan(model)
+    for unit, layer in zip(reading.variables, state):
+        np.testing.assert_allclose(unit.kernel, layer["w"], rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(unit.bias, layer["b"], rtol=tolerance, atol=tolerance)
+
+
+def arrays(model):
+    return [np.array(w) for w in model.get_weights()]
+
+
+def assert_same(first, second, tolerance=0.0):
+    assert len(first) == len(second)
+    for a, b in zip(first, second):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+def twin(model):
+    """An equal model with the same weights, compiled alike by the caller."""
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return copy

@@ -1,0 +1,101 @@
+"""The rule is plain `keras.ops`: another backend computes the same, without TensorFlow."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_learned_rule.meta.objective import ObjectiveSpec, ridge_objective
+from keras_learned_rule.network.mlp import init_mlp_state, mlp_plan
+from keras_learned_rule.rule.spec import RuleSpec
+from keras_learned_rule.rule.theta import init_theta
+from keras_learned_rule.rule.update import unsupervised_update
+
+WIDTHS = (6, 5, 4)
+
+
+def case(neuron_network):
+    spec = RuleSpec.compact(neuron_network=neuron_network)
+    rng = np.random.default_rng(0)
+    theta = init_theta(spec)
+    return spec, {
+        "theta": {n: a + rng.normal(size=a.shape, scale=0.3) for n, a in theta.items()},
+        "w": [rng.normal(size=shape) for shape in zip(WIDTHS[:-1], WIDTHS[1:])],
+        "v": [rng.normal(size=shape) for shape in zip(WIDTHS[:-1], WIDTHS[1:])],
+        "x": rng.normal(size=(8, WIDTHS[0])),
+    }
+
+
+def updated(neuron_network):
+    """One update and the meta-objective of the new features, as a dict of arrays."""
+    spec, arrays = case(neuron_network)
+    theta = {name: ops.convert_to_tensor(a, "float32") for name, a in arrays["theta"].items()}
+    w, v = ([ops.convert_to_tensor(a, "float32") for a in arrays[name]] for name in "wv")
+    state = init_mlp_state(w, v if neuron_network else None)
+    x = ops.convert_to_tensor(arrays["x"], "float32")
+    state, signals = unsupervised_update(spec, theta, mlp_plan(len(w)), state, x, 0.5)
+    features, labels = signals.xs[-1], ops.convert_to_tensor([0, 1, 0, 1], "int32")
+    result = ridge_objective(ObjectiveSpec(), features[:4], features[4:], labels, labels, 2)
+    new = {f"{i}/{name}": a for i, layer in enumerate(state) for name, a in layer.items()}
+    return {**new, "loss": result.loss, "readout": result.w}
+
+
+def refusal():
+    """What `LearnedRule` says in a fit."""
+    import keras
+
+    from keras_learned_rule import LearnedRule
+
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)])
+    model.compile()
+    try:
+        model.fit(np.ones((8, 6)), callbacks=[LearnedRule()], verbose=0)
+    except RuntimeError as error:
+        return str(error)
+
+
+REPORT = """
+import json, sys
+import jax, keras_learned_rule
+import test_backends
+
+updates = jax.jit(lambda: [test_backends.updated(n) for n in (False, True)])()
+print(json.dumps({
+    "updates": [{name: array.tolist() for name, array in update.items()} for update in updates],
+    "refusal": test_backends.refusal(),
+    "tensorflow": "tensorflow" in sys.modules,
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def jax_report(root):
+    pytest.importorskip("jax", reason="needs jax: pip install jax")
+    paths = os.pathsep.join([str(root), str(root / "tests")])
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": paths}
+    result = subprocess.run(
+        [sys.executable, "-c", REPORT], capture_output=True, text=True, env=environment
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("neuron_network", [False, True])
+def test_jax_computes_the_same_update_and_meta_objective(jax_report, neuron_network):
+    expected, actual = updated(neuron_network), jax_report["updates"][neuron_network]
+    assert set(actual) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(actual[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+def test_tensorflow_is_not_imported(jax_report):
+    assert not jax_report["tensorflow"]
+
+
+def test_fit_names_the_backend_that_it_needs(jax_report):
+    assert "on the Keras backend 'tensorflow' only" in jax_report["refusal"]
+    assert jax_report["refusal"].endswith("Received: backend='jax'")

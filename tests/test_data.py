@@ -1,0 +1,289 @@
+"""Glyphs, augmentation and digits."""
+
+import numpy as np
+import pytest
+from keras import ops
+from sklearn.datasets import load_digits as sklearn_digits
+
+from keras_learned_rule.data.augment import AugmentRanges, affine_matrices, photometric, warp
+from keras_learned_rule.data.digits import digits_split, load_digits
+from keras_learned_rule.data.fonts import available_characters, draw_characters, find_fonts
+from keras_learned_rule.data.glyphs import DEFAULT_CHARACTERS, GlyphSet, glyph_set
+
+SIZE = 10
+
+
+@pytest.fixture(scope="module")
+def glyphs():
+    return glyph_set()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).random((6, SIZE, SIZE)).astype(np.float32)
+
+
+def font(name):
+    return next(path for path in find_fonts() if path.stem == name)
+
+
+def maps(matrix, n=6):
+    return np.tile(np.array(matrix, np.float32), (n, 1, 1))
+
+
+def warped(images, matrices, size=SIZE):
+    return ops.convert_to_numpy(warp(ops.convert_to_tensor(images), matrices, size))
+
+
+def test_glyphs_have_the_documented_form(glyphs):
+    assert glyphs.images.dtype == np.uint8 and glyphs.images.shape[1:] == (28, 28)
+    assert glyphs.labels.dtype == np.int32 and len(glyphs.labels) == len(glyphs.images)
+    assert set(glyphs.labels) == set(range(len(glyphs.characters)))
+    assert len(glyphs.characters) > 150 and len(glyphs.fonts) > 20 and len(glyphs.images) > 2500
+
+
+def test_every_glyph_fills_a_centred_box_of_20_pixels(glyphs):
+    for image in glyphs.images[::7]:
+        rows, columns = (np.flatnonzero(image.any(axis=axis)) for axis in (1, 0))
+        height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+        assert 19 <= max(height, width) <= 20
+        assert abs(rows[0] + rows[-1] - 27) <= 2 and abs(columns[0] + columns[-1] - 27) <= 2
+        assert image.max() > 128
+
+
+def test_default_characters_are_letters_and_digits_of_five_scripts():
+    assert all(character.isalnum() for character in DEFAULT_CHARACTERS)
+    assert len(set(DEFAULT_CHARACTERS)) == len(DEFAULT_CHARACTERS) == 62 + 49 + 64 + 76 + 33
+
+
+def test_look_alikes_are_one_class(glyphs):
+    for alike in ("AΑА", "oOοОо", "cCсС", "xXх", "sS", "il"):
+        assert sum(character in glyphs.characters for character in alike) == 1
+    assert set("ABQRabgemr0123456789ΓΔΨЖЮԳჰ") < set(glyphs.characters)
+
+
+def test_no_two_classes_look_alike_in_the_first_font(glyphs):
+    classes = len(glyphs.characters)
+    np.testing.assert_array_equal(glyphs.labels[:classes], np.arange(classes))
+    correlation = np.corrcoef(glyphs.images[:classes].reshape(classes, -1))
+    np.fill_diagonal(correlation, 0.0)
+    assert correlation.max() < 0.88
+
+
+def test_only_characters_of_the_font_are_drawn():
+    assert available_characters(font("cmr10"), "AБΓ") == {"A"}
+    assert available_characters(font("DejaVuSans"), "AБΓ\uffff") == set("AБΓ")
+    names = [path.stem for path in find_fonts()]
+    assert not [name for name in names if name.startswith(("LastResort", "STIXSiz", "cmex"))]
+
+
+def test_a_font_with_one_glyph_for_many_characters_draws_none_of_them():
+    last_resort = font("DejaVuSans").with_name("LastResortHE-Regular.ttf")
+    if not last_resort.exists():
+        pytest.skip("this matplotlib ships no font of placeholders")
+    assert available_characters(last_resort, "ABC") == set()
+
+
+def test_glyphs_are_deterministic(glyphs):
+    again = glyph_set()
+    np.testing.assert_array_equal(again.images, glyphs.images)
+    assert again.characters == glyphs.characters and again.fonts == glyphs.fonts
+
+
+def test_class_table_lists_each_image_of_its_class_in_one_half_of_the_row(glyphs):
+    table = glyphs.class_table()
+    assert table.dtype == np.int32 and len(table) == len(glyphs.characters)
+    for label, row in enumerate(table):
+        np.testing.assert_array_equal(np.unique(row), np.flatnonzero(glyphs.labels == label))
+        first, second = np.split(row, 2)
+        assert not set(first) & set(second)
+        for half in (first, second):
+            assert np.ptp(np.unique(half, return_counts=True)[1]) <= 1
+
+
+def test_class_table_needs_two_images_a_class():
+    one = GlyphSet(np.zeros((1, 8, 8), np.uint8), np.zeros(1, np.int32), ("A",), ("font",))
+    with pytest.raises(ValueError, match="at least 2 images of each character.*Received.*'A'"):
+        one.class_table()
+
+
+def test_split_is_by_class_and_loses_nothing(glyphs):
+    train, held_out = glyphs.split(0.2, seed=3)
+    assert not set(train.characters) & set(held_out.characters)
+    assert set(train.characters) | set(held_out.characters) == set(glyphs.characters)
+    assert len(held_out.characters) == round(0.2 * len(glyphs.characters))
+    assert len(train.images) + len(held_out.images) == len(glyphs.images)
+    for part in (train, held_out):
+        for character in part.characters[:5]:
+            mine = part.images[part.labels == part.characters.index(character)]
+            theirs = glyphs.images[glyphs.labels == glyphs.characters.index(character)]
+            np.testing.assert_array_equal(mine, theirs)
+    assert glyphs.split(0.2, seed=3)[1].characters == held_out.characters
+    assert glyphs.split(0.2, seed=4)[1].characters != held_out.characters
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 0.0, 1.0, 1.5])
+def test_split_refuses_an_empty_part(glyphs, fraction):
+    with pytest.raises(ValueError, match=f"held_out_fraction.*Received: {fraction}"):
+        glyphs.split(fraction, seed=0)
+
+
+def test_own_fonts_are_added(tmp_path):
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "Mine.ttf").write_bytes(font("DejaVuSerif").read_bytes())
+    (tmp_path / "DejaVuSans.ttf").write_bytes(font("DejaVuSans").read_bytes())
+    plain, more = glyph_set("ABC"), glyph_set("ABC", font_folders=[tmp_path])
+    assert set(more.fonts) - set(plain.fonts) == {"Mine"}
+    assert len(more.images) == len(plain.images) + 3
+
+
+def test_size_is_respected():
+    assert glyph_set("AB", size=14).images.shape[1:] == (14, 14)
+
+
+def test_bad_glyph_arguments(tmp_path):
+    with pytest.raises(ValueError, match=f"font_folders.*Received: '{tmp_path}'"):
+        glyph_set("AB", font_folders=[tmp_path])
+    with pytest.raises(ValueError, match="missing"):
+        glyph_set("AB", font_folders=[tmp_path / "missing"])
+    with pytest.raises(TypeError, match="list of folders"):
+        glyph_set("AB", font_folders=str(tmp_path))
+    (tmp_path / "broken.ttf").write_bytes(b"not a font")
+    with pytest.raises(ValueError, match="readable TrueType.*broken.ttf"):
+        glyph_set("AB", font_folders=[tmp_path])
+    with pytest.raises(ValueError, match="readable TrueType.*broken.ttf"):
+        draw_characters(tmp_path / "broken.ttf", "AB", 28)
+    with pytest.raises(ValueError, match="some font.*uffff"):
+        glyph_set("A\uffff")
+    with pytest.raises(ValueError, match="different single characters"):
+        glyph_set("ABA")
+    with pytest.raises(ValueError, match="different single characters"):
+        glyph_set(["AB", "C"])
+    with pytest.raises(ValueError, match="size.*Received: 1"):
+        glyph_set("AB", size=1)
+
+
+def test_identity_leaves_images(images):
+    np.testing.assert_allclose(warped(images, maps([[1, 0, 0], [0, 1, 0]])), images, atol=1e-5)
+
+
+def test_middle_of_the_ranges_is_the_identity():
+    matrices = ops.convert_to_numpy(affine_matrices(np.full((2, 6), 0.5, "float32"), wide()))
+    np.testing.assert_allclose(matrices, maps([[1, 0, 0], [0, 1, 0]], n=2), atol=1e-6)
+
+
+def wide():
+    return AugmentRanges(rotation=90.0, log_scale=1.0, log_aspect=1.0, shear=1.0, shift=0.4)
+
+
+def uniform(column, value):
+    u = np.full((6, 6), 0.5, np.float32)
+    u[:, column] = value
+    return u
+
+
+@pytest.mark.parametrize("value, turns", [(0.0, -1), (1.0, 1)])
+def test_rotation_by_90_degrees_is_rot90(images, value, turns):
+    matrices = affine_matrices(uniform(0, value), wide())
+    expected = np.rot90(images, turns, axes=(1, 2))
+    np.testing.assert_allclose(warped(images, matrices), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("column, axis", [(4, 2), (5, 1)])
+def test_shift_moves_the_content_and_fills_with_zeros(images, column, axis):
+    for value, pixels in ((1.0, 4), (0.25, -2)):
+        expected = np.roll(images, pixels, axis=axis)
+        vacated = slice(None, pixels) if pixels > 0 else slice(pixels, None)
+        expected[(slice(None),) * axis + (vacated,)] = 0.0
+        matrices = affine_matrices(uniform(column, value), wide())
+        np.testing.assert_allclose(warped(images, matrices), expected, atol=1e-5)
+
+
+def test_a_shift_out_of_the_image_gives_zeros(images):
+    assert not warped(images, maps([[1, 0, 5.0], [0, 1, -3.0]])).any()
+
+
+def test_half_size_averages_blocks(images):
+    expected = images.reshape(6, SIZE // 2, 2, SIZE // 2, 2).mean(axis=(2, 4))
+    halved = warped(images, maps([[1, 0, 0], [0, 1, 0]]), SIZE // 2)
+    np.testing.assert_allclose(halved, expected, atol=1e-5)
+
+
+def test_ranges_mean_what_they_say():
+    linear = {
+        1: np.exp([[-1.0, -np.inf], [-np.inf, -1.0]]),
+        2: np.exp([[-0.5, -np.inf], [-np.inf, 0.5]]),
+        3: np.array([[1.0, 1.0], [0.0, 1.0]]),
+    }
+    for column, expected in linear.items():
+        matrices = ops.convert_to_numpy(affine_matrices(uniform(column, 1.0), wide()))
+        np.testing.assert_allclose(matrices[0, :, :2], expected, atol=1e-6)
+
+
+def test_warp_matches_scipy(images):
+    from scipy.ndimage import affine_transform
+
+    u = np.random.default_rng(1).random((6, 6)).astype(np.float32)
+    matrices = ops.convert_to_numpy(affine_matrices(u, AugmentRanges()))
+    for image, matrix, result in zip(images, matrices, warped(images, matrices)):
+        linear, shift = matrix[::-1, 1::-1], matrix[::-1, 2] * SIZE
+        centre = np.full(2, (SIZE - 1) / 2)
+        offset = centre + shift - linear @ centre
+        expected = affine_transform(image, linear, offset, order=1, mode="grid-constant")
+        np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+def test_photometric_changes():
+    images = np.array([[[0.0, 0.25]], [[0.0, 0.25]]], np.float32)
+    zero, one = np.zeros(2), np.ones(2)
+
+    def changed(*amounts):
+        return ops.convert_to_numpy(photometric(ops.convert_to_tensor(images), *amounts))
+
+    np.testing.assert_allclose(changed(zero, one, zero), images)
+    np.testing.assert_allclose(changed([0, 1], one, zero)[:, 0], [[0, 0.25], [1, 0.75]])
+    np.testing.assert_allclose(changed(zero, [0.5, 2], zero)[:, 0], [[0.25, 0.375], [0, 0]])
+    np.testing.assert_allclose(changed(zero, one, [0.5, 1])[:, 0], [[0.5, 0.75], [1, 1]])
+
+
+def test_photometric_inverts_whole_tasks(images):
+    tasks = images.reshape(2, 3, SIZE, SIZE)
+    flags = np.array([[0.0], [1.0]], np.float32)
+    one, zero = np.ones((2, 1)), np.zeros((2, 1))
+    result = ops.convert_to_numpy(photometric(ops.convert_to_tensor(tasks), flags, one, zero))
+    np.testing.assert_allclose(result, np.stack([tasks[0], 1 - tasks[1]]), atol=1e-6)
+
+
+def test_augmentation_under_xla_equals_eager(images):
+    tf = pytest.importorskip("tensorflow")
+
+    def augment(images, u):
+        warped = warp(images, affine_matrices(u, AugmentRanges()), 7)
+        return photometric(warped, ops.round(u[:, 0]), 0.5 + u[:, 1], u[:, 2] - 0.5)
+
+    u = tf.constant(np.random.default_rng(2).random((6, 6)), tf.float32)
+    compiled = tf.function(augment, jit_compile=True)(tf.constant(images), u)
+    np.testing.assert_allclose(compiled, augment(tf.constant(images), u), atol=2e-5)
+
+
+def test_ranges_must_be_finite_and_positive():
+    with pytest.raises(ValueError, match="`shear`.*Received: -1.0"):
+        AugmentRanges(shear=-1.0)
+
+
+def test_digits_are_scaled_and_split_without_overlap():
+    x, y = load_digits()
+    np.testing.assert_allclose(x * 16, sklearn_digits().data)
+    assert x.dtype == np.float32 and y.dtype == np.int32 and x.min() == 0 and x.max() == 1
+    x_train, y_train, x_test, y_test = digits_split(test_size=500, seed=1)
+    assert len(x_train) == len(y_train) == 1297 and len(x_test) == len(y_test) == 500
+    together = np.concatenate([x_train, x_test])
+    np.testing.assert_array_equal(np.sort(together.sum(1)), np.sort(x.sum(1)))
+    assert not {row.tobytes() for row in x_train} & {row.tobytes() for row in x_test}
+    np.testing.assert_array_equal(digits_split(500, 1)[2], x_test)
+    assert not np.array_equal(digits_split(500, 2)[2], x_test)
+
+
+def test_digits_split_refuses_an_empty_part():
+    with pytest.raises(ValueError, match="test_size.*Received: 1797"):
+        digits_split(test_size=1797)

@@ -1,0 +1,93 @@
+"""`fit` under MirroredStrategy, on two logical CPUs in a process of its own."""
+
+import os
+import subprocess
+import sys
+
+PROGRAM = """
+import keras
+import numpy as np
+import tensorflow as tf
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+import fit_cases as cases
+from fit_cases import BATCH
+from keras_learned_rule.fit.callback import LearnedRule
+
+rule = cases.published_rule()
+# The last global batch of 3 gives one replica a single example, which it must leave out.
+x = cases.examples(3 * BATCH + 3)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+assert strategy.num_replicas_in_sync == 2
+with strategy.scope():
+    model = cases.network()
+    model.compile()
+single = cases.twin(model)
+callback = LearnedRule(rule)
+history = model.fit(
+    x, batch_size=BATCH, epochs=1, shuffle=False, verbose=0, callbacks=[callback],
+    validation_data=(x,),
+)
+for variable in [*model.variables, *callback.memory.variables]:
+    copies = [copy.numpy() for copy in variable.value.values]
+    np.testing.assert_array_equal(copies[0], copies[1], err_msg=variable.path)
+assert callback.memory.steps_done.numpy() == 4
+assert np.isfinite(list(history.history.values())).all()
+assert set(history.history) == {"update_size", "effective_rank", "val_effective_rank"}
+
+# By hand: the mean of the updates of both halves, from the same weights.
+names = ("first", "embedding")
+vs = cases.backward_weights(single, rule, seed=0)
+for batch in cases.batches(x):
+    halves = np.array_split(batch, 2)
+    states = [
+        cases.weights_by_hand(single, rule, [half], backward=vs) for half in halves if len(half) > 1
+    ]
+    for i, name in enumerate(names):
+        layer = single.get_layer(name)
+        bias = layer.bias if name == "embedding" else single.get_layer("norm").beta
+        layer.kernel.assign(np.mean([s[i]["w"] for s in states], axis=0))
+        bias.assign(np.mean([s[i]["b"] for s in states], axis=0))
+        vs[i] = np.mean([s[i]["v"] for s in states], axis=0)
+for name in names:
+    np.testing.assert_allclose(
+        model.get_layer(name).kernel.numpy(), single.get_layer(name).kernel.numpy(),
+        rtol=2e-5, atol=2e-5,
+    )
+
+bad = x.copy()
+bad[0] = np.nan  # On one replica only.
+before = model.get_weights()
+try:
+    model.fit(
+        bad, batch_size=BATCH, shuffle=False, verbose=0,
+        callbacks=[LearnedRule(cases.compact_rule())],
+    )
+except ValueError as error:
+    assert "x must be finite" in str(error), error
+else:
+    raise AssertionError("no error")
+for a, b in zip(before, model.get_weights()):
+    np.testing.assert_array_equal(a, b)
+
+with strategy.scope():
+    model.compile(steps_per_execution=2)
+try:
+    model.fit(x, verbose=0, callbacks=[LearnedRule(rule)])
+except ValueError as error:
+    assert "steps_per_execution=1" in str(error), error
+else:
+    raise AssertionError("no error")
+"""
+
+
+def test_replicas_agree_on_the_mean_of_their_updates(root):
+    paths = os.pathsep.join([str(root), str(root / "tests")])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PROGRAM],
+        env=environment, timeout=300, capture_output=True, text=True,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]

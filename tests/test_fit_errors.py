@@ -1,0 +1,257 @@
+"""Bad input to a fit with the rule: clear messages, and a model as it was before."""
+
+import ast
+import inspect
+
+import fit_cases as cases
+import keras
+import numpy as np
+import pytest
+from fit_cases import BATCH, FEATURES
+from keras import layers
+
+from keras_learned_rule.fit.binding import RuleBinding
+from keras_learned_rule.fit.callback import LearnedRule
+from keras_learned_rule.fit.model import LearnedRuleModel
+from keras_learned_rule.fit.probe import FewShotProbe
+from keras_learned_rule.rule.spec import RuleSpec
+from keras_learned_rule.rule.theta import init_theta
+from keras_learned_rule.rule.update_rule import UpdateRule
+
+# What every fit of Keras leaves on a model.
+KERAS_SETS = {"history", "stop_training", "_eval_epoch_iterator", "stop_evaluating"}
+
+
+def fit(model, x, rule=None, **options):
+    rule = rule or LearnedRule(cases.compact_rule())
+    return model.fit(
+        x, batch_size=BATCH, shuffle=False, callbacks=[rule], **{"verbose": 0, **options}
+    )
+
+
+def inspected(model):
+    """What a refused fit must leave as it was, beside the weights."""
+    variables = model.optimizer.variables if model.optimizer else []
+    return {
+        "optimizer": [np.array(variable).tolist() for variable in variables],
+        "compiled": (model.compiled, model.get_compile_config()),
+        "modes": (model.run_eagerly, model.jit_compile, model.steps_per_execution),
+        "trainable": [layer.trainable for layer in model.layers],
+        "evaluating": model.test_function,
+        "attributes": {name for name in vars(model) if name not in KERAS_SETS},
+    }
+
+
+def is_keras_own(function):
+    return function is None or inspect.getmodule(function).__name__.startswith("keras.")
+
+
+def refused(model, match, x=None, rule=None, error=ValueError, **options):
+    """Asserts that fit raises, and that nothing of the model has changed."""
+    weights = cases.arrays(model) if model.built else []
+    before = inspected(model)
+    with pytest.raises(error, match=match):
+        fit(model, cases.examples() if x is None else x, rule, **options)
+    cases.assert_same(weights, cases.arrays(model) if model.built else [])
+    assert inspected(model) == before
+    assert is_keras_own(model.train_function)
+
+
+@pytest.mark.parametrize("value, jit_compile", [(np.nan, True), (np.inf, False)])
+def test_bad_value_keeps_the_weights_of_the_step_before(value, jit_compile):
+    model, x, rule = cases.compiled(jit_compile=jit_compile), cases.examples(), cases.compact_rule()
+    expected = cases.weights_by_hand(
+        model, rule, cases.batches(x)[:2], schedule=[(i, 4) for i in range(2)]
+    )
+    x[2 * BATCH + 3, 1] = value
+    with pytest.raises(ValueError, match="x must be finite.*step 2 of the fit"):
+        fit(model, x, LearnedRule(rule))
+    cases.assert_model_has(model, expected)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4])
+def test_bad_value_in_a_long_epoch_is_reported_before_its_end(steps):
+    model, seen = cases.compiled(steps_per_execution=steps), []
+    x = cases.examples(96 * BATCH)
+    x[5 * BATCH] = np.nan
+    count = keras.callbacks.LambdaCallback(
+        on_train_batch_begin=lambda batch, logs: seen.append(batch)
+    )
+    with pytest.raises(ValueError, match="x must be finite.*step 5 of the fit"):
+        model.fit(
+            x, batch_size=BATCH, shuffle=False, verbose=0,
+            callbacks=[LearnedRule(cases.compact_rule()), count],
+        )
+    assert max(seen) <= 5 + 16
+
+
+def test_diverging_weights_stop_the_fit_with_the_last_good_ones():
+    spec = RuleSpec.published(
+        hidden_width=6, top_width=6, delta_channels=4, readout_channels=2, output_width=5,
+        learning_rate=1e13,
+    )
+    model, x = cases.compiled(), cases.examples()
+    with pytest.warns(RuntimeWarning, match="become non-finite in step [0-9]+ of the fit"):
+        history = fit(model, x, LearnedRule(UpdateRule(spec, init_theta(spec))), epochs=10)
+    assert len(history.epoch) < 10
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+    assert model.train_function is None
+
+
+def test_batches_of_one_example():
+    model = cases.compiled()
+    before = cases.arrays(model)
+    with pytest.raises(ValueError, match="at least 2 examples. Received: a batch of 1 example"):
+        model.fit(
+            cases.examples(), batch_size=1, verbose=0, callbacks=[LearnedRule(cases.compact_rule())]
+        )
+    cases.assert_same(before, cases.arrays(model))
+
+
+def test_model_not_compiled():
+    with pytest.raises(ValueError, match="must call `compile"):
+        fit(cases.network(), cases.examples())
+    with pytest.raises(ValueError, match="must call `compile"):
+        LearnedRuleModel(cases.network(), cases.compact_rule()).fit(cases.examples(), verbose=0)
+
+
+def test_model_not_built():
+    model = keras.Sequential([layers.Dense(4)])
+    model.compile()
+    refused(model, "not built")
+    assert not model.built
+    with pytest.raises(ValueError, match="not built"):
+        LearnedRuleModel(model, cases.compact_rule())
+
+
+def test_no_model():
+    with pytest.raises(ValueError, match="must be a keras.Model. Received: 3"):
+        LearnedRuleModel(3, cases.compact_rule())
+
+
+def test_metrics_without_labels():
+    refused(cases.compiled(metrics=["mse"]), "needs labels.*Received: y=None")
+
+
+def test_moving_average_of_weights():
+    optimizer = keras.optimizers.SGD(use_ema=True)
+    refused(cases.compiled(optimizer=optimizer), "use_ema=False. Received: use_ema=True")
+
+
+def test_unsupported_layer():
+    model = keras.Sequential(
+        [keras.Input((FEATURES,)), layers.Dense(4), layers.LayerNormalization()]
+    )
+    model.compile()
+    refused(model, "layer_normalization.*freeze=")
+
+
+def test_mixed_precision():
+    policy = keras.DTypePolicy("mixed_float16")
+    model = keras.Sequential([keras.Input((FEATURES,)), layers.Dense(4, dtype=policy)])
+    model.compile()
+    refused(model, "mixed precision")
+
+
+def test_double_precision():
+    model = keras.Sequential([keras.Input((FEATURES,)), layers.Dense(4, dtype="float64")])
+    model.compile()
+    refused(model, "in float32. Received: .* float64")
+
+
+def test_published_theta_on_another_width():
+    rule = LearnedRule(cases.published_rule(output_width=32))
+    refused(cases.compiled(), "32 units only.*Received: a model with 5 output units", rule=rule)
+
+
+@pytest.mark.parametrize(
+    "x, match",
+    [
+        (np.ones((8, FEATURES + 1), "float32"), r"input shape \(None, 10\). Received: .*11"),
+        (np.ones((8, 2, FEATURES), "float32"), "input shape"),
+        ((np.ones((8, FEATURES)), np.ones((8, FEATURES))), "hold one array.*Received: 2 arrays"),
+    ],
+)
+def test_wrong_input(x, match):
+    refused(cases.compiled(), match, x=x)
+
+
+def test_unknown_layer_to_freeze():
+    rule = LearnedRule(cases.compact_rule(), freeze=("sceond",))
+    refused(cases.compiled(), "sceond", rule=rule)
+
+
+@pytest.mark.parametrize(
+    "options, match",
+    [
+        (dict(rule="no_such_preset"), "no_such_preset"),
+        (dict(rule=3), "rule must be an UpdateRule.*Received: 3"),
+        (dict(freeze=None), "freeze must be a list or tuple.*Received: None"),
+        (dict(freeze="first"), "freeze must be a list or tuple.*Received: 'first'"),
+        (dict(freeze=(3,)), r"freeze must be a list or tuple.*Received: \(3,\)"),
+        (dict(seed=-1), "seed must be a non-negative integer. Received: -1"),
+        (dict(seed=None), "Received: None"),
+        (dict(total_steps=0), "total_steps must be None or a positive integer. Received: 0"),
+        (dict(total_steps=1.5), "Received: 1.5"),
+        (dict(probe=np.ones(3)), "pair"),
+        (dict(probe=(np.ones((4, 2)), [0, 0, 1, 1])), "more than shots=10"),
+    ],
+)
+def test_wrong_arguments(options, match):
+    options = {"rule": cases.compact_rule(), **options}
+    with pytest.raises(ValueError, match=match):
+        LearnedRule(**options)
+    if "probe" not in options:
+        for make in (RuleBinding, LearnedRuleModel):
+            with pytest.raises(ValueError, match=match):
+                make(cases.network(), **options)
+
+
+def test_missing_theta_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing.safetensors"):
+        LearnedRule(tmp_path / "nothing.safetensors")
+
+
+def test_rule_from_a_file(tmp_path):
+    rule = cases.compact_rule()
+    rule.save(tmp_path / "mine.safetensors")
+    for path in (tmp_path / "mine.safetensors", str(tmp_path / "mine.safetensors")):
+        assert LearnedRule(path).rule.spec == rule.spec
+
+
+def test_wrong_probe():
+    for name, value in [("every", 0), ("every", 0.5), ("seed", -1)]:
+        with pytest.raises(ValueError, match=f"{name} must be .* Received: {value}"):
+            FewShotProbe(np.ones((4, 2)), [0, 0, 1, 1], shots=1, **{name: value})
+    with pytest.raises(ValueError, match="same length. Received: 5 and 4"):
+        FewShotProbe(np.ones((5, 2)), [0, 0, 1, 1], shots=1)
+
+
+PROBE = (np.ones((40, FEATURES + 1)), np.arange(40) % 2)
+PROBE_ERROR = r"x of the probe must have the model's input shape \(None, 10\). Received: .*40, 11"
+
+
+def test_probe_of_another_shape():
+    refused(cases.compiled(), PROBE_ERROR, rule=LearnedRule(cases.compact_rule(), probe=PROBE))
+
+
+@pytest.mark.parametrize("wrap", [lambda chain: chain, LearnedRuleModel])
+def test_probe_callback_of_another_shape(wrap):
+    model, x, seen = wrap(cases.network()), cases.examples(), []
+    model.compile(loss="mse")
+    spy = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: seen.append(epoch))
+    with pytest.raises(ValueError, match=PROBE_ERROR):
+        model.fit(x, x[:, :5], verbose=0, callbacks=[FewShotProbe(*PROBE), spy])
+    assert not seen
+
+
+def test_another_backend(monkeypatch):
+    monkeypatch.setattr(keras.config, "backend", lambda: "jax")
+    refused(cases.compiled(), "'tensorflow' only.*Received: backend='jax'", error=RuntimeError)
+
+
+def test_tensorflow_is_imported_only_where_it_is_used(root):
+    for path in (root / "keras_learned_rule" / "fit").glob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            names = [a.name for a in getattr(node, "names", [])] + [getattr(node, "module", "")]
+            assert not any(str(name).startswith("tensorflow") for name in names), path

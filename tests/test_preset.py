@@ -1,0 +1,47 @@
+"""The rule that comes with the package: meta-trained, described by a card, and of use."""
+
+from importlib import resources
+
+import keras
+import numpy as np
+from keras import layers
+
+from keras_learned_rule import LearnedRule, UpdateRule, few_shot_accuracy
+from keras_learned_rule.data.digits import digits_split
+from keras_learned_rule.rule.theta import init_theta
+
+
+def network():
+    model = keras.Sequential([keras.Input((64,))])
+    for width in (128, 128, 128, 128, 32):
+        model.add(layers.Dense(width))
+        model.add(layers.BatchNormalization(momentum=0.0))
+        model.add(layers.ReLU())
+    return model
+
+
+def test_it_was_meta_trained():
+    rule = UpdateRule.from_preset("compact")
+    assert "compact" in UpdateRule.presets()
+    assert rule.spec.merge == "compact"
+    assert rule.provenance["meta_updates"] > 0
+    start = init_theta(rule.spec)
+    changes = [np.abs(rule.theta[name] - start[name]).max() for name in start]
+    assert np.isfinite(changes).all() and max(changes) > 0.1
+
+
+def test_every_preset_has_a_card():
+    folder = resources.files("keras_learned_rule") / "presets"
+    for name in UpdateRule.presets():
+        card = (folder / f"{name}.md").read_text()
+        assert "meta-train" in card.lower() and "%" in card
+
+
+def test_a_network_learns_digits_without_labels():
+    x, _, x_test, y_test = digits_split()
+    untrained, model = network(), network()
+    untrained(x, training=True)  # Without momentum: the statistics of the data.
+    model.compile()
+    model.fit(x, epochs=10, batch_size=128, callbacks=[LearnedRule()], verbose=0)
+    before, after = (few_shot_accuracy(m, x_test, y_test).mean for m in (untrained, model))
+    assert after - before >= 0.30, f"{before:.3f} to {after:.3f}"
