@@ -1,175 +1,187 @@
 """Random distortions of images as pure functions of tensors.
 
-Randomness comes in as arguments and every shape is static, so that the functions run inside a
-compiled meta-training step on any backend. One flat gather for each of a pixel's four
-neighbours was the fastest form on a CPU, ahead of one gather of all four, of gathers from
-pre-stacked neighbours, and of products with interpolation matrices.
+Randomness comes in as arguments and every shape is static, so that they run inside a compiled
+meta-training step on any backend. An augmentation is a function with settings that returns an
+`Augmentation`; gin files list them, users can add their own (docs/data.md).
 """
 
-import dataclasses
 import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import gin
 from keras import ops
 
+from keras_learned_rule.data.warp import compose, warp
 
-@dataclasses.dataclass(frozen=True)
-class AugmentRanges:
-    """How far `affine_matrices` distorts; each amount is uniform between minus and plus its range.
 
-    Args:
-        rotation: degrees. Defaults to `15.0`.
-        log_scale: natural logarithm of the factor by which both sides grow. Defaults to `0.15`.
-        log_aspect: natural logarithm of the ratio of width to height. Defaults to `0.15`.
-        shear: sideways displacement for each unit of height. Defaults to `0.2`.
-        shift: fraction of the width or height, in either direction. Defaults to `0.1`.
+class Augmentation(NamedTuple):
+    """One kind of distortion, controlled by one coefficient uniform in -1..1; 0 is none.
 
-    Raises:
-        ValueError: if a range is negative or not finite.
-
-    Example:
-
-    ```python
-    from keras_learned_rule.data.augment import AugmentRanges
-
-    upright = AugmentRanges(rotation=0.0)
-    assert upright.shift == 0.1
-    ```
+    Attributes:
+        name: Str, what it is called.
+        matrix: Maps coefficients `[n]` to affine maps `[n, 2, 3]` as `warp` takes them, or None.
+        pixels: Maps `(images, coefficients, noise)` to images. Images are float `[n, height,
+            width, channels]` in 0..1, coefficients `[n, 1, 1, 1]`, noise is standard normal
+            like images, or None unless `needs_noise`. None where there is a `matrix`.
+        needs_noise: Whether `pixels` uses noise.
+        of_task: Whether all images of a task share one coefficient. It is then no target of
+            regression.
     """
 
-    rotation: float = 15.0
-    log_scale: float = 0.15
-    log_aspect: float = 0.15
-    shear: float = 0.2
-    shift: float = 0.1
-
-    def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if not 0 <= value < math.inf:
-                raise ValueError(f"`{field.name}` must be finite, at least 0. Received: {value}")
+    name: str
+    matrix: Callable[[Any], Any] | None = None
+    pixels: Callable[[Any, Any, Any], Any] | None = None
+    needs_noise: bool = False
+    of_task: bool = False
 
 
-def affine_matrices(u, ranges):
-    """Turns uniform random numbers into affine maps for `warp`.
+def augmented(augmentations, images, coefficients, noise=None):
+    """Distorts images: all affine maps as one, then the others in their order.
 
     Args:
-        u: float tensor `[n, 6]` in [0, 1): for rotation, scale, aspect ratio, shear, and the
-            shifts to the right and down. 0.5 means no distortion.
-        ranges: `AugmentRanges`.
+        augmentations: Sequence of `Augmentation`.
+        images: float tensor `[n, height, width, channels]` in 0..1.
+        coefficients: float tensor `[n, len(augmentations)]` in -1..1.
+        noise: float tensor like images, standard normal; needed if an augmentation needs it.
 
     Returns:
-        A float tensor `[n, 2, 3]`. A matrix takes a place (right, down, 1) in the warped image
-        to the place in the original that is seen there; places are measured from the centre,
-        in widths or heights of the image.
+        A float tensor like `images`, clipped to 0..1.
 
     Example:
 
     ```python
     from keras import ops
-    from keras_learned_rule.data.augment import AugmentRanges, affine_matrices
+    from keras_learned_rule.data.augment import augmented, rotation, shift_right
 
-    matrices = affine_matrices(ops.full((8, 6), 0.5), AugmentRanges())
-    assert matrices.shape == (8, 2, 3)
+    images = ops.ones((5, 8, 8, 1))
+    kinds = (rotation(degrees=20.0), shift_right(fraction=0.1))
+    assert augmented(kinds, images, ops.zeros((5, 2))).shape == (5, 8, 8, 1)
     ```
     """
-    rotation, log_scale, log_aspect, shear, right, down = ops.unstack(2.0 * u - 1.0, 6, axis=1)
-    angle = rotation * math.radians(ranges.rotation)
-    cos, sin = ops.cos(angle), ops.sin(angle)
-    shear = shear * ranges.shear
-    log_scale, log_aspect = log_scale * ranges.log_scale, 0.5 * log_aspect * ranges.log_aspect
-    wide, high = ops.exp(-log_scale - log_aspect), ops.exp(log_aspect - log_scale)
-    rows = [
-        [wide * (cos + shear * sin), wide * (shear * cos - sin), -ranges.shift * right],
-        [high * sin, high * cos, -ranges.shift * down],
-    ]
-    return ops.stack([ops.stack(row, axis=-1) for row in rows], axis=1)
+    matrices = [a.matrix(coefficients[:, i]) for i, a in enumerate(augmentations) if a.matrix]
+    if matrices:
+        images = warp(images, compose(matrices))
+    for i, a in enumerate(augmentations):
+        if a.pixels:
+            images = a.pixels(images, coefficients[:, i, None, None, None], noise)
+    return ops.clip(images, 0.0, 1.0)
 
 
-def warp(images, matrices, size):
-    """Resamples images through affine maps, bilinearly, with zeros outside.
+def _affine(name, amount, rows):
+    """An augmentation by the map rows(amount * coefficient), two rows of three entries."""
 
-    Args:
-        images: float tensor `[n, height, width]`.
-        matrices: float tensor `[n, 2, 3]`, see `affine_matrices`.
-        size: int, height and width of the result. Half the original size with an undistorted
-            map averages each 2 x 2 pixels.
+    def matrix(coefficient):
+        value = amount * coefficient
+        one, zero = ops.ones_like(value), ops.zeros_like(value)
+        return ops.stack([ops.stack(row, -1) for row in rows(value, one, zero)], 1)
 
-    Returns:
-        A float tensor `[n, size, size]`.
-
-    Example:
-
-    ```python
-    from keras import ops
-    from keras_learned_rule.data.augment import warp
-
-    identity = ops.tile([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]], (5, 1, 1))
-    assert warp(ops.ones((5, 28, 28)), identity, 14).shape == (5, 14, 14)
-    ```
-    """
-    n, height, width = images.shape
-    column, row = _sampled_places(matrices, height, width, size)
-    left, right_part = _cell(column, width)
-    top, lower_part = _cell(row, height)
-    # The border of zeros, one pixel wide, makes the neighbours of every clipped place exist.
-    stride = width + 2
-    pixels = ops.reshape(ops.pad(images, [[0, 0], [1, 1], [1, 1]]), (-1,))
-    first = ops.arange(n, dtype="int32")[:, None] * ((height + 2) * stride)
-    corner = first + top * stride + left
-    upper = _mix(ops.take(pixels, corner), ops.take(pixels, corner + 1), right_part)
-    corner = corner + stride
-    lower = _mix(ops.take(pixels, corner), ops.take(pixels, corner + 1), right_part)
-    return ops.reshape(_mix(upper, lower, lower_part), (n, size, size))
+    return Augmentation(name, matrix=matrix)
 
 
-def _sampled_places(matrices, height, width, size):
-    """Gives the places [n, size * size] to read, in columns and rows of the original."""
-    centred = ops.arange(size, dtype=matrices.dtype) - (size - 1) / 2
-    right, down = ops.tile(centred, [size]) / size, ops.repeat(centred, size) / size
-    maps = matrices[..., None]
-    column = width * (maps[:, 0, 0] * right + maps[:, 0, 1] * down + maps[:, 0, 2])
-    row = height * (maps[:, 1, 0] * right + maps[:, 1, 1] * down + maps[:, 1, 2])
-    return column + (width - 1) / 2, row + (height - 1) / 2
+def _checked(name, value):
+    if not 0 <= value < math.inf:
+        raise ValueError(f"`{name}` must be finite, at least 0. Received: {value}")
+    return value
 
 
-def _cell(place, length):
-    """Splits places into the padded index of the pixel before them and the part beyond it."""
-    place = ops.clip(place, -1.0, float(length))
-    before = ops.minimum(ops.floor(place), length - 1.0)
-    return ops.cast(before, "int32") + 1, place - before
+@gin.configurable
+def rotation(degrees=15.0):
+    """Rotation by up to `degrees` either way."""
+
+    def rows(angle, one, zero):
+        cos, sin = ops.cos(angle), ops.sin(angle)
+        return [[cos, -sin, zero], [sin, cos, zero]]
+
+    return _affine("rotation", math.radians(_checked("degrees", degrees)), rows)
 
 
-def _mix(near, far, part):
-    return near + part * (far - near)
+@gin.configurable
+def scaling(log_factor=0.15):
+    """Growth of both sides by up to exp(`log_factor`), or shrinkage by as much."""
+
+    def rows(log, one, zero):
+        return [[ops.exp(-log), zero, zero], [zero, ops.exp(-log), zero]]
+
+    return _affine("scaling", _checked("log_factor", log_factor), rows)
 
 
-def photometric(images, invert, contrast, brightness):
-    """Changes brightness: inversion, then contrast about mid-grey, then brightness.
+@gin.configurable
+def aspect(log_factor=0.15):
+    """Change of the ratio of width to height by up to exp(`log_factor`) at the same area."""
 
-    Args:
-        images: float tensor `[..., height, width]`, 0 to 1.
-        invert: float tensor that broadcasts to `[...]`, 1 where to exchange black and white and
-            0 elsewhere; `[tasks, 1]` for images `[tasks, n, height, width]` inverts whole tasks.
-        contrast: float tensor that broadcasts to `[...]`; 1 leaves the contrast.
-        brightness: float tensor that broadcasts to `[...]`, added; 0 leaves the brightness.
+    def rows(log, one, zero):
+        return [[ops.exp(-log / 2), zero, zero], [zero, ops.exp(log / 2), zero]]
 
-    Returns:
-        A float tensor like `images`, clipped to 0 to 1.
+    return _affine("aspect", _checked("log_factor", log_factor), rows)
 
-    Example:
 
-    ```python
-    from keras import ops
-    from keras_learned_rule.data.augment import photometric
-
-    white = photometric(ops.zeros((1, 2, 2)), invert=[1.0], contrast=[1.0], brightness=[0.0])
-    assert float(white[0, 0, 0]) == 1.0
-    ```
-    """
-    invert, contrast, brightness = (
-        ops.convert_to_tensor(amount, images.dtype)[..., None, None]
-        for amount in (invert, contrast, brightness)
+@gin.configurable
+def shear(slope=0.2):
+    """Sideways displacement of up to `slope` for each unit of height."""
+    return _affine(
+        "shear",
+        _checked("slope", slope),
+        lambda value, one, zero: [[one, value, zero], [zero, one, zero]],
     )
-    # 1 - 2 * invert turns the sign of what differs from mid-grey.
-    centred = (images - 0.5) * ((1.0 - 2.0 * invert) * contrast)
-    return ops.clip(centred + (0.5 + brightness), 0.0, 1.0)
+
+
+@gin.configurable
+def shift_right(fraction=0.1):
+    """Shift to the right or left by up to `fraction` of the width."""
+    return _affine(
+        "shift_right",
+        _checked("fraction", fraction),
+        lambda value, one, zero: [[one, zero, -value], [zero, one, zero]],
+    )
+
+
+@gin.configurable
+def shift_down(fraction=0.1):
+    """Shift down or up by up to `fraction` of the height."""
+    return _affine(
+        "shift_down",
+        _checked("fraction", fraction),
+        lambda value, one, zero: [[one, zero, zero], [zero, one, -value]],
+    )
+
+
+@gin.configurable
+def contrast(amount=0.3):
+    """Contrast about mid-grey, uniform in 1 -/+ `amount`."""
+    amount = _checked("amount", amount)
+    return Augmentation(
+        "contrast", pixels=lambda images, c, noise: (images - 0.5) * (1.0 + amount * c) + 0.5
+    )
+
+
+@gin.configurable
+def brightness(amount=0.1):
+    """Brightness, uniform in -/+ `amount`, added."""
+    amount = _checked("amount", amount)
+    return Augmentation("brightness", pixels=lambda images, c, noise: images + amount * c)
+
+
+@gin.configurable
+def pixel_noise(deviation=0.2):
+    """Normal noise of a standard deviation uniform in 0..`deviation`, for each image its own."""
+    deviation = _checked("deviation", deviation)
+    return Augmentation(
+        "pixel_noise",
+        pixels=lambda images, c, noise: images + (0.5 * deviation) * (c + 1.0) * noise,
+        needs_noise=True,
+    )
+
+
+@gin.configurable
+def inversion(probability=0.5):
+    """Exchange of black and white, of all images of a task or of none."""
+    if not 0 <= probability <= 1:
+        raise ValueError(f"`probability` must be in 0..1. Received: {probability}")
+
+    def pixels(images, c, noise):
+        # 1 - 2 * inverted turns the sign of what differs from mid-grey.
+        inverted = ops.cast(c < 2.0 * probability - 1.0, images.dtype)
+        return (images - 0.5) * (1.0 - 2.0 * inverted) + 0.5
+
+    return Augmentation("inversion", pixels=pixels, of_task=True)

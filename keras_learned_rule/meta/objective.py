@@ -19,6 +19,11 @@ class ObjectiveSpec:
         hinge: Whether test errors below 1 are free.
         test_share: Share of the test error in the loss; the rest is the training error.
         normalize_features: Whether each feature is scaled to unit length over all examples.
+        coefficient_share: Share of `coefficient_loss` in the meta-loss of tasks that distort their
+            images; the rest is the loss of `ridge_objective`.
+
+    Raises:
+        ValueError: A field is out of range.
     """
 
     ridge: float = 0.1
@@ -28,10 +33,14 @@ class ObjectiveSpec:
     hinge: bool = False
     test_share: float = 1.0
     normalize_features: bool = False
+    coefficient_share: float = 0.0
 
     def __post_init__(self):
         if not 0 < self.ridge < float("inf"):
             raise ValueError(f"ridge must be positive and finite. Received: {self.ridge!r}")
+        for name in ("test_share", "coefficient_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in 0..1. Received: {getattr(self, name)!r}")
 
 
 class RidgeResult(NamedTuple):
@@ -99,6 +108,35 @@ def ridge_objective(spec, features_train, features_test, labels_train, labels_te
     )
 
 
+def coefficient_loss(spec, features_train, features_test, train, test):
+    """How badly the coefficients of the augmentations can be read from the features.
+
+    Args:
+        spec: An `ObjectiveSpec`.
+        features_train: [N, d] embedding of the labelled training examples.
+        features_test: [M, d] likewise of the test examples.
+        train: [N, c] coefficients, of mean 0 and variance 1 in the distribution of tasks.
+        test: [M, c] likewise.
+
+    Returns:
+        The mean squared error of ridge regression on the test examples, a scalar; about 1 for
+        features that tell nothing. Paper, section 4.2.
+
+    Example:
+
+    ```python
+    import keras
+
+    from keras_learned_rule.meta.objective import ObjectiveSpec, coefficient_loss
+
+    features, shifts = keras.random.normal((40, 8)), keras.random.normal((40, 2))
+    loss = coefficient_loss(ObjectiveSpec(), features[:20], features[20:], shifts[:20], shifts[20:])
+    ```
+    """
+    w = _ridge_solution(features_train, train, spec.ridge)
+    return ops.mean(ops.square(_predict(w, features_test) - test))
+
+
 def prepared_targets(spec, labels, classes, dtype):
     """One-hot targets [N, classes], centred and scaled to unit mean square length."""
     y = ops.one_hot(labels, classes, dtype=dtype)
@@ -112,13 +150,23 @@ def prepared_targets(spec, labels, classes, dtype):
 def _ridge_solution(features, targets, ridge):
     # Centring solves for the bias, which is not penalised, and keeps the system well conditioned.
     mean, target_mean = ops.mean(features, axis=0), ops.mean(targets, axis=0)
-    centred = features - mean
-    width = features.shape[1]
-    gram = ops.matmul(ops.transpose(centred), centred) + ridge * ops.eye(width, dtype=mean.dtype)
-    # TensorFlow's solver raises on NaN; a diverged network shall score NaN instead.
-    gram = ops.where(ops.all(ops.isfinite(gram)), gram, ops.eye(width, dtype=mean.dtype))
-    w = ops.solve(gram, ops.matmul(ops.transpose(centred), targets - target_mean))
+    centred, residual = features - mean, targets - target_mean
+    examples, width = features.shape
+    # The two forms are equal; the smaller system is solved.
+    if width <= examples:
+        gram = ops.matmul(ops.transpose(centred), centred)
+        w = _regularised_solve(gram, ridge, ops.matmul(ops.transpose(centred), residual))
+    else:
+        gram = ops.matmul(centred, ops.transpose(centred))
+        w = ops.matmul(ops.transpose(centred), _regularised_solve(gram, ridge, residual))
     return ops.concatenate([w, (target_mean - ops.matmul(mean, w))[None]], axis=0)
+
+
+def _regularised_solve(gram, ridge, right):
+    identity = ops.eye(gram.shape[0], dtype=gram.dtype)
+    gram = gram + ridge * identity
+    # TensorFlow's solver raises on NaN; a diverged network shall score NaN instead.
+    return ops.solve(ops.where(ops.all(ops.isfinite(gram)), gram, identity), right)
 
 
 def _predict(w, features):

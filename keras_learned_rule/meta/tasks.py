@@ -1,63 +1,65 @@
-"""Tasks: some classes, one permutation of the pixels, inverted or not, a network; and their data.
+"""Tasks: a data set, some of its classes, one permutation of the inputs, augmentations, a network.
 
-Paper, section 4.2. Everything here is a pure function of uniform random numbers.
+Paper, section 4.2. Everything here is a pure function of random numbers that are passed in.
 """
 
 import dataclasses
-import math
 from typing import Any, NamedTuple
 
 from keras import ops
 
-from keras_learned_rule.data.augment import AugmentRanges, affine_matrices, photometric, warp
+from keras_learned_rule.data.augment import Augmentation, augmented
 from keras_learned_rule.meta.networks import NetworkSpec
 from keras_learned_rule.meta.unroll import Episode, InnerData
 
-AFFINE_DRAWS, PHOTO_DRAWS = 6, 2
-DRAWS_AN_IMAGE = 2 + AFFINE_DRAWS + PHOTO_DRAWS
+# The draws of an image that choose it: its class among those of the task, its place in the class.
+CHOICE_DRAWS = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskSpec:
-    """The distribution of tasks of one kind.
+    """Tasks of one shape: what one compiled program works on.
 
     Args:
         network: The `NetworkSpec` of the base model.
-        side: Height and width in pixels to which images are resampled.
+        shape: (height, width, channels) of the images.
         ways: Classes a task.
         shots: Labelled training examples a class in an episode.
         tests: Test examples a class in an episode.
         batch: Examples of an unlabelled batch.
-        augment: `AugmentRanges` of the random affine maps, drawn for every image.
-        invert: Probability that a task swaps black and white.
-        contrast: Contrast of an image is uniform in 1 -/+ this.
-        brightness: Brightness of an image is uniform in -/+ this.
-        permute: Whether a task permutes its pixels, one permutation for all its images.
+        augmentations: `Augmentation`s with coefficients drawn for every image.
+        permute: Whether a task permutes its inputs, one permutation for all its images.
+
+    Raises:
+        ValueError: A field is out of range.
     """
 
     network: NetworkSpec = NetworkSpec()
-    side: int = 14
+    shape: tuple = (14, 14, 1)
     ways: int = 10
     shots: int = 5
     tests: int = 10
     batch: int = 64
-    augment: AugmentRanges = AugmentRanges()
-    invert: float = 0.3
-    contrast: float = 0.3
-    brightness: float = 0.1
+    augmentations: tuple = ()
     permute: bool = True
 
     def __post_init__(self):
-        for name, least in (("side", 2), ("ways", 2), ("shots", 1), ("tests", 1), ("batch", 2)):
-            if getattr(self, name) < least:
+        for name, least in (("ways", 2), ("shots", 1), ("tests", 1), ("batch", 2)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be an integer of at least {least}. Received: {value!r}")
+        for augmentation in self.augmentations:
+            if not isinstance(augmentation, Augmentation):
                 raise ValueError(
-                    f"{name} must be at least {least}. Received: {getattr(self, name)!r}"
+                    "augmentations must be Augmentations; in gin, call the functions that make "
+                    f"them: [@rotation()]. Received: {augmentation!r}"
                 )
 
     @property
     def inputs(self):
         """Number of input units."""
-        return self.side**2
+        height, width, channels = self.shape
+        return height * width * channels
 
     @property
     def episode(self):
@@ -69,59 +71,96 @@ class TaskSpec:
         """Images that one inner step and its score consume."""
         return self.batch + self.ways * (self.shots + self.tests)
 
+    @property
+    def draws_an_image(self):
+        """Uniform random numbers that one image takes."""
+        return CHOICE_DRAWS + len(self.augmentations)
+
+    @property
+    def needs_noise(self):
+        """Whether an augmentation takes noise for every pixel."""
+        return any(a.needs_noise for a in self.augmentations)
+
 
 class Task(NamedTuple):
-    """One task: classes [ways] and pixel order [inputs] as int32, invert 0. or 1."""
+    """One task.
 
+    Attributes:
+        source: [] int32, index of the data set.
+        classes: [ways] int32, rows of the pool's class table.
+        permutation: [inputs] int32.
+        coefficients: [augmentations] float32 in -1..1, used for augmentations `of_task`.
+    """
+
+    source: Any
     classes: Any
     permutation: Any
-    invert: Any
+    coefficients: Any
 
 
-def make_task(spec, class_count, class_draws, pixel_draws, invert_draw):
-    """Makes a task from uniform draws of shapes [class_count], [inputs] and []."""
-    permutation = ops.argsort(pixel_draws) if spec.permute else ops.arange(spec.inputs)
+def make_task(spec, pool, source_draw, class_draws, input_draws, coefficient_draws):
+    """Makes a task from uniform draws.
+
+    Args:
+        spec: A `TaskSpec`.
+        pool: A `Pool`; each of its data sets has at least `ways` classes.
+        source_draw: [] float32 in [0, 1).
+        class_draws: [classes of the pool] likewise.
+        input_draws: [inputs] likewise.
+        coefficient_draws: [augmentations] likewise.
+
+    Returns:
+        A `Task`.
+    """
+    source = ops.sum(ops.cast(source_draw >= pool.thresholds[:-1], "int32"))
+    # Classes of other data sets come last in the order.
+    foreign = ops.cast(ops.not_equal(pool.source_of_class, source), "float32")
+    permutation = ops.argsort(input_draws) if spec.permute else ops.arange(spec.inputs)
     return Task(
-        classes=ops.cast(ops.argsort(class_draws)[: spec.ways], "int32"),
+        source=source,
+        classes=ops.cast(ops.argsort(class_draws + 2.0 * foreign)[: spec.ways], "int32"),
         permutation=ops.cast(permutation, "int32"),
-        invert=ops.cast(invert_draw < spec.invert, "float32"),
+        coefficients=2.0 * coefficient_draws - 1.0,
     )
 
 
-def inner_data(spec, images, class_table, task, draws):
+def inner_data(spec, pool, task, draws, noise=None):
     """Draws the unlabelled batches and the labelled episodes of K inner steps.
 
     Args:
         spec: A `TaskSpec`.
-        images: [n, height, width] uint8.
-        class_table: [classes, m] int32, indices into `images` for each class.
+        pool: A `Pool`.
         task: A `Task`.
-        draws: [K, images_a_step, DRAWS_AN_IMAGE] float32, uniform in [0, 1).
+        draws: [K, images_a_step, draws_an_image] float32, uniform in [0, 1).
+        noise: [K, images_a_step, *shape] float32, standard normal; None unless `needs_noise`.
 
     Returns:
-        `InnerData`, float32 in 0..1.
+        `InnerData`.
     """
-    return InnerData(
-        batches=unlabelled_batches(spec, images, class_table, task, draws[:, : spec.batch]),
-        labelled=labelled_episodes(spec, images, class_table, task, draws[:, spec.batch :]),
-    )
+    cut = spec.batch
+    parts = (draws[:, :cut], draws[:, cut:])
+    noises = (None, None) if noise is None else (noise[:, :cut], noise[:, cut:])
+    batches = unlabelled_batches(spec, pool, task, parts[0], noises[0])
+    labelled, coefficients = labelled_episodes(spec, pool, task, parts[1], noises[1])
+    return InnerData(batches, labelled, coefficients)
 
 
-def unlabelled_batches(spec, images, class_table, task, draws):
-    """Batches [K, batch, inputs] from draws [K, batch, DRAWS_AN_IMAGE]; see `inner_data`."""
+def unlabelled_batches(spec, pool, task, draws, noise=None):
+    """Batches [K, batch, inputs] in 0..1 from draws [K, batch, draws_an_image]; see `inner_data`."""
     slots = _integers(draws[..., 0], spec.ways)
-    columns = _integers(draws[..., 1], class_table.shape[1])
-    return _pictures(spec, images, class_table, task, slots, columns, draws)
+    columns = _integers(draws[..., 1], pool.class_table.shape[1])
+    return _pictures(spec, pool, task, slots, columns, draws, noise)[0]
 
 
-def labelled_episodes(spec, images, class_table, task, draws):
-    """Episodes [K, ways * (shots + tests), inputs] from draws [K, ..., DRAWS_AN_IMAGE].
+def labelled_episodes(spec, pool, task, draws, noise=None):
+    """Episodes, as (images [K, ways * (shots + tests), inputs], coefficients [K, ..., c]).
 
     The training examples of a class come from one half of its row in the class table, the test
     examples from the other; the halves have no picture in common. Each takes consecutive entries
-    from a random start.
+    from a random start. Coefficients are those of the augmentations that are not `of_task`, of
+    mean 0 and variance 1.
     """
-    episode, half = spec.episode, class_table.shape[1] // 2
+    episode, half = spec.episode, pool.class_table.shape[1] // 2
     slots = ops.concatenate(episode.labels())
     place = ops.concatenate([_counts(n, episode.ways) for n in (episode.shots, episode.tests)])
     is_test = ops.arange(len(slots)) >= episode.ways * episode.shots
@@ -134,7 +173,9 @@ def labelled_episodes(spec, images, class_table, task, draws):
     column = (ops.where(is_test, test_start, training_start) + place) % half
     column = column + half * ops.cast(ops.logical_xor(is_test, swapped), "int32")
     slots = ops.broadcast_to(slots, ops.shape(column))
-    return _pictures(spec, images, class_table, task, slots, column, draws)
+    images, coefficients = _pictures(spec, pool, task, slots, column, draws, noise)
+    kept = [i for i, a in enumerate(spec.augmentations) if not a.of_task]
+    return images, ops.take(coefficients, kept, axis=-1) * 3.0**0.5 if kept else None
 
 
 def _counts(count, times):
@@ -145,31 +186,21 @@ def _integers(draws, bound):
     return ops.cast(ops.floor(draws * bound), "int32")
 
 
-def _pictures(spec, images, class_table, task, slots, columns, draws):
+def _pictures(spec, pool, task, slots, columns, draws, noise):
+    """Input rows [K, n, inputs], and the coefficients [K, n, augmentations] behind them."""
     rows = ops.take(task.classes, slots)
-    indices = ops.take(ops.reshape(class_table, (-1,)), rows * class_table.shape[1] + columns)
-    chosen = ops.take(images, ops.reshape(indices, (-1,)), axis=0)
-    flat = ops.reshape(draws, (-1, DRAWS_AN_IMAGE))
-    pixels = _distorted(spec, ops.cast(chosen, "float32") / 255.0, task, flat)
-    return ops.reshape(pixels, tuple(draws.shape[:2]) + (spec.inputs,))
-
-
-def _resampled(pictures, matrices, side):
-    """Warps to side x side; bilinear reading alone would skip pixels of much larger pictures."""
-    factor = math.ceil(pictures.shape[1] / (2 * side))
-    fine = warp(pictures, matrices, side * factor)
-    return ops.mean(ops.reshape(fine, (-1, side, factor, side, factor)), axis=(2, 4))
-
-
-def _distorted(spec, pictures, task, draws):
-    matrices = affine_matrices(draws[:, 2 : 2 + AFFINE_DRAWS], spec.augment)
-    pictures = _resampled(pictures, matrices, spec.side)
-    contrast, brightness = ops.unstack(2.0 * draws[:, 2 + AFFINE_DRAWS :] - 1.0, 2, axis=1)
-    pictures = photometric(
-        pictures,
-        invert=ops.broadcast_to(task.invert, ops.shape(contrast)),
-        contrast=1.0 + spec.contrast * contrast,
-        brightness=spec.brightness * brightness,
-    )
-    rows = ops.reshape(pictures, (-1, spec.inputs))
-    return ops.take(rows, task.permutation, axis=1)
+    indices = ops.take(ops.reshape(pool.class_table, (-1,)), rows * pool.class_table.shape[1] + columns)
+    chosen = ops.take(pool.images, ops.reshape(indices, (-1,)), axis=0)
+    images = ops.cast(chosen, "float32") / 255.0
+    coefficients = 2.0 * draws[..., CHOICE_DRAWS:] - 1.0
+    if spec.augmentations:
+        of_task = ops.convert_to_tensor([a.of_task for a in spec.augmentations])
+        coefficients = ops.where(of_task, task.coefficients, coefficients)
+        images = augmented(
+            spec.augmentations,
+            images,
+            ops.reshape(coefficients, (-1, len(spec.augmentations))),
+            None if noise is None else ops.reshape(noise, (-1, *spec.shape)),
+        )
+    flat = ops.take(ops.reshape(images, (-1, spec.inputs)), task.permutation, axis=1)
+    return ops.reshape(flat, (*draws.shape[:2], spec.inputs)), coefficients

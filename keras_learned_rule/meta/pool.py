@@ -1,0 +1,102 @@
+"""Pools: all images that tasks of one kind are drawn from, as arrays for the device."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Pool(NamedTuple):
+    """Images of several data sets, drawn from by plain indexing; its size costs no time.
+
+    Attributes:
+        images: [n, height, width, channels] uint8.
+        class_table: [classes, m] int32, indices into `images` for each class of all data sets;
+            the halves of a row have no image in common.
+        source_of_class: [classes] int32, which data set a class belongs to.
+        thresholds: [data sets] float32, cumulative shares: a uniform draw picks the first data
+            set whose threshold is above it.
+    """
+
+    images: Any
+    class_table: Any
+    source_of_class: Any
+    thresholds: Any
+
+
+class Sources(NamedTuple):
+    """Data sets by share, before and after loading.
+
+    Attributes:
+        names: Tuple of str, the data sets.
+        class_counts: Tuple of int, classes of each.
+        pool: The `Pool`, of NumPy arrays.
+    """
+
+    names: tuple
+    class_counts: tuple
+    pool: Pool
+
+
+def load_pool(sources, size, channels):
+    """Loads data sets and lays them out as one pool.
+
+    Args:
+        sources: List of (source, share): a function `(size, channels) -> ImageSet`, see
+            docs/data.md, and the share of the tasks that use it, a positive number.
+        size: Height and width of the images in pixels.
+        channels: 1 for grey, 3 for RGB.
+
+    Returns:
+        A `Sources`.
+
+    Raises:
+        ValueError: There are no sources, a share is not positive, or the images of the sources
+            differ in shape.
+
+    Example:
+
+    ```python
+    from keras_learned_rule.data.digits import digit_images
+    from keras_learned_rule.meta.pool import load_pool
+
+    sources = load_pool([(digit_images, 1.0)], size=8, channels=1)
+    assert sources.names == ("digits",) and sources.pool.images.shape[1:] == (8, 8, 1)
+    ```
+    """
+    sources = list(sources)
+    if not sources:
+        raise ValueError("sources must hold at least one (source, share). Received: none")
+    shares = np.array([share for _, share in sources], "float64")
+    if not np.all((shares > 0) & np.isfinite(shares)):
+        raise ValueError(f"The shares of sources must be positive. Received: {shares.tolist()}")
+    sets = [source(size, channels) for source, _ in sources]
+    shapes = {s.name: s.images.shape[1:] for s in sets}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(
+            f"Images of one pool must have one shape; put others into a TaskFamily of their own. "
+            f"Received: {shapes}"
+        )
+    counts = tuple(len(s.class_names) for s in sets)
+    pool = Pool(
+        images=np.concatenate([s.images for s in sets]),
+        class_table=_joint_table(sets),
+        source_of_class=np.repeat(np.arange(len(sets), dtype="int32"), counts),
+        thresholds=(np.cumsum(shares) / shares.sum()).astype("float32"),
+    )
+    return Sources(tuple(s.name for s in sets), counts, pool)
+
+
+def _joint_table(sets):
+    tables = [s.class_table() for s in sets]
+    half = max(table.shape[1] for table in tables) // 2
+    offsets = np.cumsum([0] + [len(s.images) for s in sets[:-1]])
+    # Repeating the images within each half keeps the halves apart.
+    wide = [
+        np.concatenate([_repeated(part, half) for part in np.split(table, 2, axis=1)], axis=1)
+        for table in tables
+    ]
+    return np.concatenate([t + o for t, o in zip(wide, offsets)]).astype("int32")
+
+
+def _repeated(table, columns):
+    return table[:, np.arange(columns) % table.shape[1]]
