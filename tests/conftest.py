@@ -27,6 +27,12 @@ def fixed_seed():
     keras.utils.set_random_seed(0)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory):
+    """Decoded data are kept among the files of the tests."""
+    os.environ["KERAS_LEARNED_RULE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def root():
     """The folder of the checkout."""

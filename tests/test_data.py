@@ -8,7 +8,8 @@ from sklearn.datasets import load_digits as sklearn_digits
 from keras_learned_rule.data.augment import AugmentRanges, affine_matrices, photometric, warp
 from keras_learned_rule.data.digits import digits_split, load_digits
 from keras_learned_rule.data.fonts import available_characters, draw_characters, find_fonts
-from keras_learned_rule.data.glyphs import DEFAULT_CHARACTERS, GlyphSet, glyph_set
+from keras_learned_rule.data.glyphs import DEFAULT_CHARACTERS, glyph_set
+from keras_learned_rule.data.image_set import ImageSet
 
 SIZE = 10
 
@@ -36,14 +37,14 @@ def warped(images, matrices, size=SIZE):
 
 
 def test_glyphs_have_the_documented_form(glyphs):
-    assert glyphs.images.dtype == np.uint8 and glyphs.images.shape[1:] == (28, 28)
+    assert glyphs.images.dtype == np.uint8 and glyphs.images.shape[1:] == (28, 28, 1)
     assert glyphs.labels.dtype == np.int32 and len(glyphs.labels) == len(glyphs.images)
-    assert set(glyphs.labels) == set(range(len(glyphs.characters)))
-    assert len(glyphs.characters) > 150 and len(glyphs.fonts) > 20 and len(glyphs.images) > 2500
+    assert set(glyphs.labels) == set(range(len(glyphs.class_names)))
+    assert len(glyphs.class_names) > 150 and len(glyphs.images) > 2500
 
 
 def test_every_glyph_fills_a_centred_box_of_20_pixels(glyphs):
-    for image in glyphs.images[::7]:
+    for image in glyphs.images[::7, ..., 0]:
         rows, columns = (np.flatnonzero(image.any(axis=axis)) for axis in (1, 0))
         height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
         assert 19 <= max(height, width) <= 20
@@ -58,12 +59,12 @@ def test_default_characters_are_letters_and_digits_of_five_scripts():
 
 def test_look_alikes_are_one_class(glyphs):
     for alike in ("AΑА", "oOοОо", "cCсС", "xXх", "sS", "il"):
-        assert sum(character in glyphs.characters for character in alike) == 1
-    assert set("ABQRabgemr0123456789ΓΔΨЖЮԳჰ") < set(glyphs.characters)
+        assert sum(character in glyphs.class_names for character in alike) == 1
+    assert set("ABQRabgemr0123456789ΓΔΨЖЮԳჰ") < set(glyphs.class_names)
 
 
 def test_no_two_classes_look_alike_in_the_first_font(glyphs):
-    classes = len(glyphs.characters)
+    classes = len(glyphs.class_names)
     np.testing.assert_array_equal(glyphs.labels[:classes], np.arange(classes))
     correlation = np.corrcoef(glyphs.images[:classes].reshape(classes, -1))
     np.fill_diagonal(correlation, 0.0)
@@ -87,12 +88,12 @@ def test_a_font_with_one_glyph_for_many_characters_draws_none_of_them():
 def test_glyphs_are_deterministic(glyphs):
     again = glyph_set()
     np.testing.assert_array_equal(again.images, glyphs.images)
-    assert again.characters == glyphs.characters and again.fonts == glyphs.fonts
+    assert again.class_names == glyphs.class_names
 
 
 def test_class_table_lists_each_image_of_its_class_in_one_half_of_the_row(glyphs):
     table = glyphs.class_table()
-    assert table.dtype == np.int32 and len(table) == len(glyphs.characters)
+    assert table.dtype == np.int32 and len(table) == len(glyphs.class_names)
     for label, row in enumerate(table):
         np.testing.assert_array_equal(np.unique(row), np.flatnonzero(glyphs.labels == label))
         first, second = np.split(row, 2)
@@ -102,24 +103,24 @@ def test_class_table_lists_each_image_of_its_class_in_one_half_of_the_row(glyphs
 
 
 def test_class_table_needs_two_images_a_class():
-    one = GlyphSet(np.zeros((1, 8, 8), np.uint8), np.zeros(1, np.int32), ("A",), ("font",))
-    with pytest.raises(ValueError, match="at least 2 images of each character.*Received.*'A'"):
+    one = ImageSet(np.zeros((1, 8, 8, 1), np.uint8), np.zeros(1, np.int32), ("A",), "one")
+    with pytest.raises(ValueError, match="at least 2 images of each class.*Received.*'A'"):
         one.class_table()
 
 
 def test_split_is_by_class_and_loses_nothing(glyphs):
     train, held_out = glyphs.split(0.2, seed=3)
-    assert not set(train.characters) & set(held_out.characters)
-    assert set(train.characters) | set(held_out.characters) == set(glyphs.characters)
-    assert len(held_out.characters) == round(0.2 * len(glyphs.characters))
+    assert not set(train.class_names) & set(held_out.class_names)
+    assert set(train.class_names) | set(held_out.class_names) == set(glyphs.class_names)
+    assert len(held_out.class_names) == round(0.2 * len(glyphs.class_names))
     assert len(train.images) + len(held_out.images) == len(glyphs.images)
     for part in (train, held_out):
-        for character in part.characters[:5]:
-            mine = part.images[part.labels == part.characters.index(character)]
-            theirs = glyphs.images[glyphs.labels == glyphs.characters.index(character)]
+        for character in part.class_names[:5]:
+            mine = part.images[part.labels == part.class_names.index(character)]
+            theirs = glyphs.images[glyphs.labels == glyphs.class_names.index(character)]
             np.testing.assert_array_equal(mine, theirs)
-    assert glyphs.split(0.2, seed=3)[1].characters == held_out.characters
-    assert glyphs.split(0.2, seed=4)[1].characters != held_out.characters
+    assert glyphs.split(0.2, seed=3)[1].class_names == held_out.class_names
+    assert glyphs.split(0.2, seed=4)[1].class_names != held_out.class_names
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 0.0, 1.0, 1.5])
@@ -133,12 +134,11 @@ def test_own_fonts_are_added(tmp_path):
     (tmp_path / "deeper" / "Mine.ttf").write_bytes(font("DejaVuSerif").read_bytes())
     (tmp_path / "DejaVuSans.ttf").write_bytes(font("DejaVuSans").read_bytes())
     plain, more = glyph_set("ABC"), glyph_set("ABC", font_folders=[tmp_path])
-    assert set(more.fonts) - set(plain.fonts) == {"Mine"}
     assert len(more.images) == len(plain.images) + 3
 
 
 def test_size_is_respected():
-    assert glyph_set("AB", size=14).images.shape[1:] == (14, 14)
+    assert glyph_set("AB", size=14).images.shape[1:] == (14, 14, 1)
 
 
 def test_bad_glyph_arguments(tmp_path):

@@ -1,11 +1,16 @@
 """Letters and digits drawn with many fonts: data to draw meta-training tasks from."""
 
 import dataclasses
+import hashlib
 import string
 
+import gin
 import numpy as np
 
+from keras_learned_rule.data.cache import cached_image_set
 from keras_learned_rule.data.fonts import available_characters, draw_characters, find_fonts
+from keras_learned_rule.data.image_set import ImageSet
+from keras_learned_rule.data.resize import fit_images
 
 
 def _span(first, last):
@@ -30,113 +35,66 @@ DEFAULT_CHARACTERS = (
 _LOOK_ALIKE = 0.87
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class GlyphSet:
-    """Images of characters, one class a character.
+@gin.configurable
+def glyphs(
+    size,
+    channels,
+    part="all",
+    held_out_fraction=0.2,
+    font_folders=(),
+    characters=DEFAULT_CHARACTERS,
+):
+    """Letters and digits of many fonts, as a source of tasks.
+
+    They are drawn at 28x28 whatever the size, so that the same characters are in the same part at
+    every size, and cached.
 
     Args:
-        images: uint8 `[n, size, size]`, white on black.
-        labels: int32 `[n]`, indices into `characters`.
-        characters: the characters, in the order of the labels.
-        fonts: names of the fonts that the images were drawn with.
+        size: int, height and width of the result; drawings are resized by area.
+        channels: 1 for grey or 3 for three equal channels.
+        part: `"all"`, `"train"`, `"choose"` or `"report"`, as for `ImageSet.part`. Defaults to
+            `"all"`.
+        held_out_fraction: float, as for `ImageSet.part`. Defaults to `0.2`.
+        font_folders: as for `glyph_set`. Defaults to `()`.
+        characters: as for `glyph_set`. Defaults to the letters of five scripts and the ten digits.
+
+    Returns:
+        An `ImageSet`.
+
+    Raises:
+        ValueError: as `glyph_set` and `ImageSet.part` do.
 
     Example:
 
     ```python
-    from keras_learned_rule.data.glyphs import glyph_set
+    from keras_learned_rule.data.glyphs import glyphs
 
-    glyphs = glyph_set("ABC", size=14)
-    assert glyphs.images.shape[1:] == (14, 14)
+    letters = glyphs(size=12, channels=1, characters="ABCDEFGHIJ", part="train")
+    assert letters.images.shape[1:] == (12, 12, 1) and len(letters.class_names) == 6
     ```
     """
+    request = {
+        "source": "glyphs",
+        "size": size,
+        "channels": channels,
+        "characters": list(characters),
+        "fonts": _fingerprints(find_fonts(font_folders)),
+    }
 
-    images: np.ndarray
-    labels: np.ndarray
-    characters: tuple[str, ...]
-    fonts: tuple[str, ...]
+    def draw():
+        drawn = glyph_set(characters, font_folders)
+        return dataclasses.replace(drawn, images=fit_images(drawn.images, size, channels))
 
-    def class_table(self):
-        """Lists the images of each class, for drawing tasks by plain indexing.
+    whole = cached_image_set(f"glyphs-{size}x{size}x{channels}", request, draw)
+    return whole.part(part, held_out_fraction)
 
-        Returns:
-            An int32 array `[classes, m]` of indices into `images`, with `m` even and about the
-            size of the largest class. The two halves of a row have no image in common, so that
-            one can be learned from and the other tested on; each repeats its images as far as
-            the class is smaller. Rows are in an order of their own, the same at every call, so
-            that neighbours are not drawn with related fonts.
 
-        Raises:
-            ValueError: if a class has only one image.
+def _fingerprints(paths):
+    """Names and digests of font files; what they draw also depends on Pillow."""
+    import PIL
 
-        Example:
-
-        ```python
-        from keras_learned_rule.data.glyphs import glyph_set
-
-        glyphs = glyph_set("ABC")
-        row = glyphs.class_table()[0]
-        assert set(glyphs.labels[row]) == {0}
-        ```
-        """
-        rng = np.random.default_rng(0)
-        members = [
-            rng.permutation(np.flatnonzero(self.labels == label))
-            for label in range(len(self.characters))
-        ]
-        single = [c for c, m in zip(self.characters, members) if len(m) < 2]
-        if single:
-            raise ValueError(
-                "A class table needs at least 2 images of each character; add fonts or leave "
-                f"characters out. Received: one image of {single}"
-            )
-        half = (max(len(indices) for indices in members) + 1) // 2
-        return np.stack(
-            [
-                np.concatenate([np.resize(part, half) for part in np.array_split(indices, 2)])
-                for indices in members
-            ]
-        ).astype(np.int32)
-
-    def split(self, held_out_fraction, seed):
-        """Splits by class, so that no character of one part occurs in the other.
-
-        Args:
-            held_out_fraction: float between 0 and 1, the part of the classes to hold out.
-            seed: int, which classes.
-
-        Returns:
-            Two glyph sets: for training and held out.
-
-        Raises:
-            ValueError: if either part would have no class.
-
-        Example:
-
-        ```python
-        from keras_learned_rule.data.glyphs import glyph_set
-
-        training, held_out = glyph_set("ABCD").split(held_out_fraction=0.25, seed=0)
-        assert len(training.characters) == 3 and len(held_out.characters) == 1
-        ```
-        """
-        classes = len(self.characters)
-        held_out = round(held_out_fraction * classes)
-        if not 0 < held_out < classes:
-            raise ValueError(
-                f"`held_out_fraction` must leave a class on both sides of {classes} classes. "
-                f"Received: {held_out_fraction}"
-            )
-        order = np.random.default_rng(seed).permutation(classes)
-        return self._subset(np.sort(order[held_out:])), self._subset(np.sort(order[:held_out]))
-
-    def _subset(self, classes):
-        chosen = np.isin(self.labels, classes)
-        return GlyphSet(
-            images=self.images[chosen],
-            labels=np.searchsorted(classes, self.labels[chosen]).astype(np.int32),
-            characters=tuple(self.characters[label] for label in classes),
-            fonts=self.fonts,
-        )
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    return [f"Pillow {PIL.__version__}", *map("{0.stem} {1}".format, paths, digests)]
 
 
 def glyph_set(characters=DEFAULT_CHARACTERS, font_folders=(), size=28):
@@ -154,7 +112,8 @@ def glyph_set(characters=DEFAULT_CHARACTERS, font_folders=(), size=28):
         size: int, height and width of the images. Defaults to `28`.
 
     Returns:
-        A `GlyphSet`, the same for the same fonts.
+        An `ImageSet` with images `[n, size, size, 1]`, white on black, and the characters as
+        `class_names`; the same for the same fonts.
 
     Raises:
         ValueError: if a folder has no font, a file is not a readable font, `size` is below 4,
@@ -166,7 +125,7 @@ def glyph_set(characters=DEFAULT_CHARACTERS, font_folders=(), size=28):
     from keras_learned_rule.data.glyphs import glyph_set
 
     glyphs = glyph_set("ABC")
-    assert glyphs.characters == ("A", "B", "C")
+    assert glyphs.class_names == ("A", "B", "C")
     ```
     """
     characters = _check_characters(characters)
@@ -175,16 +134,16 @@ def glyph_set(characters=DEFAULT_CHARACTERS, font_folders=(), size=28):
     paths = find_fonts(font_folders)
     classes = _distinct(_reference_images(paths, characters, size))
     drawings = [
-        (image, classes.index(character), path.stem)
+        (image, classes.index(character))
         for path in paths
         for character, image in _drawn_unmistakably(path, classes, size)
     ]
-    images, labels, fonts = zip(*drawings)
-    return GlyphSet(
-        images=np.stack(images),
+    images, labels = zip(*drawings)
+    return ImageSet(
+        images=np.stack(images)[..., None],
         labels=np.array(labels, np.int32),
-        characters=tuple(classes),
-        fonts=tuple(dict.fromkeys(fonts)),
+        class_names=tuple(classes),
+        name="glyphs",
     )
 
 

@@ -29,7 +29,7 @@ gin.external_configurable(ObjectiveSpec)
 compact_rule = gin.external_configurable(RuleSpec.compact, "compact_rule")
 published_rule = gin.external_configurable(RuleSpec.published, "published_rule")
 
-HELD_OUT_SEED, LOG_EVERY = 0, 10
+LOG_EVERY = 10
 SHOWN, SHOWN_LAST = ("meta_loss", "accuracy", "gradient_norm"), ("held_out_accuracy",)
 
 
@@ -100,7 +100,8 @@ def train(
     """
     config = _plain(dict(locals()))
     _check(tasks, lengths, truncations, held_out_fraction)
-    training, choosing, _ = glyph_parts(font_folders, held_out_fraction)
+    glyphs = glyph_set(font_folders=font_folders)
+    training, choosing = (glyphs.part(p, held_out_fraction) for p in ("train", "choose"))
     problem = make_problem(training, rule, objective, tasks, lengths, clip_norm)
     held_out = make_problem(choosing, rule, objective, tasks, lengths, clip_norm)
     trainer = MetaTrainer(
@@ -133,31 +134,23 @@ def _check(tasks, lengths, truncations, held_out_fraction):
         )
 
 
-def glyph_parts(font_folders, held_out_fraction):
-    """Three `GlyphSet`s of different characters: to train on, to choose by, and to report."""
-    glyphs = glyph_set(font_folders=font_folders)
-    rest, reporting = glyphs.split(held_out_fraction, HELD_OUT_SEED)
-    training, choosing = rest.split(held_out_fraction / (1 - held_out_fraction), HELD_OUT_SEED)
-    return training, choosing, reporting
-
-
 def make_problem(glyphs, rule, objective, tasks, lengths=(1, 1), clip_norm=1.0):
-    """The `Problem` of learning, or of scoring, a rule on a `GlyphSet`.
+    """The `Problem` of learning, or of scoring, a rule on an `ImageSet` of glyphs.
 
     Raises:
         ValueError: A task wants more classes than there are characters.
     """
     ways = max(task.ways for task in tasks)
-    if ways > len(glyphs.characters):
+    if ways > len(glyphs.class_names):
         raise ValueError(
             f"ways must be at most the number of characters in each part of the data, here "
-            f"{len(glyphs.characters)}. Received: ways={ways}"
+            f"{len(glyphs.class_names)}. Received: ways={ways}"
         )
     return Problem(
         rule=rule,
         objective=objective,
         tasks=list(tasks),
-        images=tf.constant(glyphs.images),
+        images=tf.constant(glyphs.images[..., 0]),
         class_table=tf.constant(glyphs.class_table()),
         lengths=tuple(lengths),
         clip_norm=clip_norm,

@@ -1,0 +1,204 @@
+"""Made vectors with classes: data that are no images, for rules that should not rely on images.
+
+All three are sources: plain functions that gin configures. Which vectors they make depends on
+their arguments alone. `size` and `channels`, which every source takes, are of no effect on
+vectors.
+"""
+
+import gin
+import numpy as np
+
+from keras_learned_rule.data.image_set import vector_set
+
+
+@gin.configurable
+def gaussian_mixture(
+    size,
+    channels,
+    classes=64,
+    examples=64,
+    dimensions=196,
+    informative=24,
+    spread=1.0,
+    seed=0,
+    part="all",
+    held_out_fraction=0.2,
+):
+    """Classes that differ by their means in some dimensions; the others are noise.
+
+    Args:
+        size: of no effect.
+        channels: of no effect.
+        classes: int. Defaults to `64`.
+        examples: int, examples of each class. Defaults to `64`.
+        dimensions: int, length of a vector. Defaults to `196`.
+        informative: int, dimensions in which means differ. Defaults to `24`.
+        spread: float, standard deviation within a class, that of the means being 1. Defaults to
+            `1.0`. Each of the other dimensions has a standard deviation between 0 and twice it.
+        seed: int, which vectors. Defaults to `0`.
+        part: `"all"`, `"train"`, `"choose"` or `"report"`, as for `ImageSet.part`. Defaults to
+            `"all"`.
+        held_out_fraction: float, as for `ImageSet.part`. Defaults to `0.2`.
+
+    Returns:
+        An `ImageSet` of vectors, `[n, 1, dimensions, 1]`.
+
+    Raises:
+        ValueError: if `informative` is not between 1 and `dimensions`, or a number is below 1.
+
+    Example:
+
+    ```python
+    from keras_learned_rule.data.synthetic import gaussian_mixture
+
+    mixture = gaussian_mixture(size=14, channels=1, classes=8)
+    assert mixture.images.shape == (512, 1, 196, 1)
+    ```
+    """
+    _check(classes=classes, examples=examples, dimensions=dimensions, informative=informative)
+    if informative > dimensions:
+        raise ValueError(
+            f"`informative` must be at most `dimensions`, {dimensions}. Received: {informative}"
+        )
+    rng = np.random.default_rng(seed)
+    noise = rng.uniform(0, 2, dimensions)
+    noise[:informative] = 1.0
+    means = np.zeros((classes, 1, dimensions))
+    means[..., :informative] = rng.normal(size=(classes, 1, informative))
+    values = means + spread * noise * rng.normal(size=(classes, examples, dimensions))
+    return _by_class(values, "gaussian_mixture").part(part, held_out_fraction)
+
+
+@gin.configurable
+def random_manifolds(
+    size,
+    channels,
+    classes=64,
+    examples=64,
+    dimensions=196,
+    manifold_dimensions=3,
+    noise=0.3,
+    seed=0,
+    part="all",
+    held_out_fraction=0.2,
+):
+    """Each class is a curved surface of few dimensions: a random tanh network of Gaussian points.
+
+    Args:
+        size: of no effect.
+        channels: of no effect.
+        classes: int. Defaults to `64`.
+        examples: int, examples of each class. Defaults to `64`.
+        dimensions: int, length of a vector. Defaults to `196`.
+        manifold_dimensions: int, dimensions of the surface. Defaults to `3`.
+        noise: float, standard deviation of what is added to each dimension, where the surface
+            itself has about 1. Defaults to `0.3`.
+        seed: int, which vectors. Defaults to `0`.
+        part: `"all"`, `"train"`, `"choose"` or `"report"`, as for `ImageSet.part`. Defaults to
+            `"all"`.
+        held_out_fraction: float, as for `ImageSet.part`. Defaults to `0.2`.
+
+    Returns:
+        An `ImageSet` of vectors, `[n, 1, dimensions, 1]`.
+
+    Raises:
+        ValueError: if a number is below 1.
+
+    Example:
+
+    ```python
+    from keras_learned_rule.data.synthetic import random_manifolds
+
+    surfaces = random_manifolds(size=14, channels=1, classes=8, dimensions=50)
+    assert surfaces.images.shape == (512, 1, 50, 1)
+    ```
+    """
+    _check(
+        classes=classes,
+        examples=examples,
+        dimensions=dimensions,
+        manifold_dimensions=manifold_dimensions,
+    )
+    rng = np.random.default_rng(seed)
+    hidden = 4 * manifold_dimensions
+    points = rng.normal(size=(classes, examples, manifold_dimensions))
+    inner = rng.normal(size=(classes, manifold_dimensions, hidden)) / manifold_dimensions**0.5
+    bias = rng.normal(size=(classes, 1, hidden))
+    outer = rng.normal(size=(classes, hidden, dimensions)) / hidden**0.5
+    values = np.tanh(2 * points @ inner + bias) @ outer
+    values += noise * rng.normal(size=values.shape)
+    return _by_class(values, "random_manifolds").part(part, held_out_fraction)
+
+
+@gin.configurable
+def sparse_counts(
+    size,
+    channels,
+    classes=64,
+    examples=64,
+    dimensions=196,
+    length=60,
+    topics=16,
+    seed=0,
+    part="all",
+    held_out_fraction=0.2,
+):
+    """Counts of words in texts: mostly zeros, few words very frequent, classes mixing topics.
+
+    A topic is a distribution over words, drawn around a power law of frequencies that all topics
+    share; a class mixes few topics. A text's words are drawn from its class, and its expected
+    length varies.
+
+    Args:
+        size: of no effect.
+        channels: of no effect.
+        classes: int. Defaults to `64`.
+        examples: int, examples of each class. Defaults to `64`.
+        dimensions: int, number of words and length of a vector. Defaults to `196`.
+        length: int, words of a text on average. Defaults to `60`.
+        topics: int. Defaults to `16`.
+        seed: int, which vectors. Defaults to `0`.
+        part: `"all"`, `"train"`, `"choose"` or `"report"`, as for `ImageSet.part`. Defaults to
+            `"all"`.
+        held_out_fraction: float, as for `ImageSet.part`. Defaults to `0.2`.
+
+    Returns:
+        An `ImageSet` of vectors, `[n, 1, dimensions, 1]`.
+
+    Raises:
+        ValueError: if a number is below 1.
+
+    Example:
+
+    ```python
+    from keras_learned_rule.data.synthetic import sparse_counts
+
+    texts = sparse_counts(size=14, channels=1, classes=8)
+    assert (texts.images == 0).mean() > 0.5
+    ```
+    """
+    _check(classes=classes, examples=examples, dimensions=dimensions, length=length, topics=topics)
+    rng = np.random.default_rng(seed)
+    frequencies = rng.permutation(1 / np.arange(1, dimensions + 1))
+    frequencies *= dimensions / frequencies.sum()
+    # Gamma draws, normalised, are Dirichlet draws; these stay above zero.
+    words = rng.gamma(0.3, size=(topics, dimensions)) * frequencies + 1e-3
+    words /= words.sum(axis=1, keepdims=True)
+    mixtures = rng.dirichlet(np.full(topics, 0.2), size=(classes, 1))
+    lengths = length * rng.gamma(4.0, 0.25, size=(classes, examples, 1))
+    counts = rng.poisson(lengths * (mixtures @ words))
+    return _by_class(counts, "sparse_counts").part(part, held_out_fraction)
+
+
+def _by_class(values, name):
+    """An `ImageSet` of vectors [classes, examples, dimensions]."""
+    classes, examples, dimensions = values.shape
+    labels = np.repeat(np.arange(classes), examples)
+    names = [str(label) for label in range(classes)]
+    return vector_set(values.reshape(-1, dimensions), labels, names, name)
+
+
+def _check(**numbers):
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"`{name}` must be at least 1. Received: {number}")
