@@ -1,10 +1,13 @@
-"""The base models of meta-training."""
+"""The base models of meta-training, and distributions of them."""
 
 import dataclasses
+
+import gin
 
 from keras_learned_rule.network.mlp import init_mlp_state, mlp_plan
 
 
+@gin.configurable
 @dataclasses.dataclass(frozen=True)
 class NetworkSpec:
     """A base model of meta-training: a multi-layer perceptron.
@@ -13,11 +16,19 @@ class NetworkSpec:
         widths: Units of each weight layer above the inputs; the last is the embedding.
         activation: Name of the nonlinearity.
         batch_norm: Whether pre-activations are batch-normalised.
+
+    Raises:
+        ValueError: There is no width, or one below 1.
     """
 
     widths: tuple = (64, 64, 32)
     activation: str = "relu"
     batch_norm: bool = True
+
+    def __post_init__(self):
+        object.__setattr__(self, "widths", tuple(self.widths))
+        if not self.widths or min(self.widths) < 1:
+            raise ValueError(f"widths must be numbers of at least 1. Received: {self.widths}")
 
     def plan(self):
         """The network as a `Plan`."""
@@ -34,6 +45,73 @@ class NetworkSpec:
         Returns:
             The state, see `unsupervised_update`.
         """
-        shapes = list(zip((inputs,) + tuple(self.widths[:-1]), self.widths))
+        shapes = list(zip((inputs,) + self.widths[:-1], self.widths))
         draws = [normal(shape) for shape in shapes]
         return init_mlp_state(draws, [normal(shape) for shape in shapes] if backward else None)
+
+    def __str__(self):
+        layers = "-".join(map(str, self.widths))
+        return f"{layers} {self.activation}{'' if self.batch_norm else ', no batch norm'}"
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class NetworkDistribution:
+    """A distribution of base models.
+
+    All hidden layers of a network have one width, which is log-uniform.
+
+    Args:
+        depths: (least, most) hidden layers below the embedding.
+        widths: (least, most) units of a hidden layer.
+        embeddings: Widths of the embedding, each as likely.
+        activations: Names of nonlinearities, each as likely; name one twice to double its share.
+        no_batch_norm: Probability of a network without batch normalisation.
+        multiple: Widths are rounded to multiples of it; powers of 2 suit most hardware.
+
+    Raises:
+        ValueError: A field is out of range.
+
+    Example:
+
+    ```python
+    import numpy as np
+    from keras_learned_rule.meta.networks import NetworkDistribution
+
+    network = NetworkDistribution(depths=(2, 2)).sample(np.random.default_rng(0))
+    assert len(network.widths) == 3 and network.widths[-1] == 32
+    ```
+
+    Reference: Metz et al., ICLR 2019, section 4.2.
+    """
+
+    depths: tuple = (1, 4)
+    widths: tuple = (32, 128)
+    embeddings: tuple = (32,)
+    activations: tuple = ("relu",)
+    no_batch_norm: float = 0.0
+    multiple: int = 16
+
+    def __post_init__(self):
+        for name, least in (("depths", 0), ("widths", 1)):
+            pair = getattr(self, name)
+            if len(pair) != 2 or not least <= pair[0] <= pair[1]:
+                raise ValueError(f"{name} must be (least, most), from {least}. Received: {pair}")
+        for name in ("embeddings", "activations"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} must name at least one. Received: none")
+        if not 0 <= self.no_batch_norm <= 1:
+            raise ValueError(f"no_batch_norm must be in 0..1. Received: {self.no_batch_norm}")
+        if self.multiple < 1:
+            raise ValueError(f"multiple must be at least 1. Received: {self.multiple}")
+
+    def sample(self, rng):
+        """Draws a `NetworkSpec` with a NumPy random generator."""
+        depth = int(rng.integers(self.depths[0], self.depths[1] + 1))
+        width = self.widths[0] * (self.widths[1] / self.widths[0]) ** rng.random()
+        width = max(self.multiple, self.multiple * round(width / self.multiple))
+        return NetworkSpec(
+            widths=(width,) * depth + (int(rng.choice(self.embeddings)),),
+            activation=str(rng.choice(self.activations)),
+            batch_norm=bool(rng.random() >= self.no_batch_norm),
+        )

@@ -56,11 +56,11 @@ def load_pool(sources, size, channels):
     Example:
 
     ```python
-    from keras_learned_rule.data.digits import digit_images
+    from keras_learned_rule.data.synthetic import gaussian_mixture
     from keras_learned_rule.meta.pool import load_pool
 
-    sources = load_pool([(digit_images, 1.0)], size=8, channels=1)
-    assert sources.names == ("digits",) and sources.pool.images.shape[1:] == (8, 8, 1)
+    sources = load_pool([(gaussian_mixture, 1.0)], size=8, channels=1)
+    assert sources.names == ("gaussian_mixture",) and sources.pool.images.shape[1:] == (1, 196, 1)
     ```
     """
     sources = list(sources)

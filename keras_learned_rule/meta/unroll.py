@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from keras_learned_rule.meta.objective import ridge_objective
+from keras_learned_rule.meta.objective import coefficient_loss, ridge_objective
 from keras_learned_rule.rule.update import forward, inner_rate, unsupervised_update
 
 
@@ -15,10 +15,13 @@ class InnerData(NamedTuple):
         batches: [K, B, inputs] unlabelled examples, one batch a step.
         labelled: [K, ways * (shots + tests), inputs]: the few-shot episode that scores each step;
             first `shots` examples of class 0, of class 1 ..., then `tests` examples of each.
+        coefficients: [K, ways * (shots + tests), c], of the augmentations of `labelled`; None
+            without any.
     """
 
     batches: Any
     labelled: Any
+    coefficients: Any = None
 
 
 class Episode(NamedTuple):
@@ -34,68 +37,79 @@ class Episode(NamedTuple):
         return ops.repeat(classes, self.shots), ops.repeat(classes, self.tests)
 
 
-def unroll(spec, theta, plan, objective, episode, state, data, start, total_steps):
+def unroll(engine, problem, task_spec, theta, state, data, start, total_steps):
     """Runs K inner steps and scores the features after each.
 
     Args:
-        spec: A `RuleSpec`.
-        theta: Dict of tensors; differentiate the first result with respect to it.
-        plan: The network, see `network/mlp.py`.
-        objective: An `ObjectiveSpec`.
-        episode: An `Episode`.
+        engine: An `Engine`.
+        problem: A `Problem`.
+        task_spec: A `TaskSpec`.
+        theta: Dict of tensors; differentiate the losses with respect to it.
         state: The network's arrays before the first of these steps.
         data: `InnerData` of K steps; K is static.
         start: Index of the first of these steps in the inner loop, a scalar.
         total_steps: Length N of the whole inner loop, a scalar.
 
     Returns:
-        (state, losses, accuracies): the arrays after K steps, and the meta-loss and few-shot
-        accuracy [K] after each step.
+        (losses, (state, accuracies)): the meta-loss [K] after each step, the arrays after K steps,
+        and the few-shot accuracy [K] after each step.
 
     Example:
 
     ```python
     import keras
-    import tensorflow as tf
 
-    from keras_learned_rule.meta.objective import ObjectiveSpec
-    from keras_learned_rule.meta.unroll import Episode, InnerData, unroll
-    from keras_learned_rule.network.mlp import init_mlp_state, mlp_plan
+    from keras_learned_rule.meta.engine import make_engine
+    from keras_learned_rule.meta.networks import NetworkSpec
+    from keras_learned_rule.meta.problem import Problem
+    from keras_learned_rule.meta.tasks import TaskSpec
+    from keras_learned_rule.meta.unroll import InnerData, unroll
+    from keras_learned_rule.network.mlp import init_mlp_state
     from keras_learned_rule.rule.spec import RuleSpec
     from keras_learned_rule.rule.theta import init_theta
 
-    spec, episode = RuleSpec.compact(), Episode(ways=3, shots=2, tests=2)
-    theta = {name: tf.constant(array) for name, array in init_theta(spec).items()}
+    engine, problem = make_engine(), Problem(RuleSpec.compact())
+    task_spec = TaskSpec(NetworkSpec((6, 4)), shape=(3, 3, 1), ways=3, shots=2, tests=2, batch=16)
+    theta = {n: keras.ops.convert_to_tensor(a) for n, a in init_theta(problem.rule).items()}
     state = init_mlp_state([keras.random.normal((9, 6)), keras.random.normal((6, 4))])
     data = InnerData(keras.random.normal((5, 16, 9)), keras.random.normal((5, 12, 9)))  # K = 5
-    with tf.GradientTape() as tape:
-        tape.watch(theta)
-        _, losses, _ = unroll(
-            spec, theta, mlp_plan(2), ObjectiveSpec(), episode, state, data, 0, 100
-        )
-        meta_loss = tf.reduce_mean(losses)
-    meta_gradient = tape.gradient(meta_loss, theta)
+
+    def mean_loss(theta):
+        losses, _ = unroll(engine, problem, task_spec, theta, state, data, 0, 100)
+        return keras.ops.mean(losses), None
+
+    meta_gradient = engine.value_and_gradient(mean_loss, theta)[2]
     ```
     """
     steps = data.batches.shape[0]
     dtype = data.batches.dtype
     start = ops.cast(start, "float32")
-    labels = episode.labels()
+    labels = task_spec.episode.labels()
+    plan = task_spec.network.plan()
+    data = [part for part in data if part is not None]
+
+    def inner_step(theta, state, rate, batch, *labelled):
+        state, _ = unsupervised_update(problem.rule, theta, plan, state, batch, rate)
+        loss, accuracy = score(problem.objective, task_spec.episode, plan, state, labels, *labelled)
+        return state, loss, accuracy
+
+    step = engine.remat(inner_step) if problem.remat else inner_step
 
     def body(k, carry):
         state, losses, accuracies = carry
-        rate = inner_rate(spec, start + ops.cast(k, "float32"), total_steps)
-        batch = ops.take(data.batches, k, axis=0)
-        state, _ = unsupervised_update(spec, theta, plan, state, batch, ops.cast(rate, dtype))
-        result = score(objective, episode, plan, state, ops.take(data.labelled, k, axis=0), labels)
+        rate = inner_rate(problem.rule, start + ops.cast(k, "float32"), total_steps)
         here = ops.cast(ops.arange(steps) == k, dtype)
-        return state, losses + here * result.loss, accuracies + here * result.accuracy_test
+        state, loss, accuracy = step(
+            theta, state, ops.cast(rate, dtype), *(ops.take(part, k, axis=0) for part in data)
+        )
+        return state, losses + here * loss, accuracies + here * accuracy
 
     nothing = ops.zeros((steps,), dtype)
-    return ops.fori_loop(0, steps, body, (state, nothing, nothing))
+    state, losses, accuracies = engine.loop(steps, body, (state, nothing, nothing))
+    return losses, (state, accuracies)
 
 
-def score(objective, episode, plan, state, labelled, labels=None):
+def score(objective, episode, plan, state, labels, labelled, coefficients=None):
     """The meta-objective of a network on one episode, in one forward pass.
 
     Args:
@@ -103,14 +117,19 @@ def score(objective, episode, plan, state, labelled, labels=None):
         episode: An `Episode`.
         plan: The network.
         state: The network's arrays.
+        labels: `episode.labels()`.
         labelled: [ways * (shots + tests), inputs], laid out as in `InnerData`.
-        labels: `episode.labels()`, where a loop has them already.
+        coefficients: [ways * (shots + tests), c] or None, likewise.
 
     Returns:
-        A `RidgeResult`.
+        (loss, accuracy), scalars.
     """
     features = forward(plan, state, labelled).xs[-1]
     cut = episode.ways * episode.shots
-    return ridge_objective(
-        objective, features[:cut], features[cut:], *(labels or episode.labels()), episode.ways
-    )
+    halves = features[:cut], features[cut:]
+    result = ridge_objective(objective, *halves, *labels, episode.ways)
+    loss, share = result.loss, objective.coefficient_share
+    if share and coefficients is not None:
+        regression = coefficient_loss(objective, *halves, coefficients[:cut], coefficients[cut:])
+        loss = (1.0 - share) * loss + share * regression
+    return loss, result.accuracy_test

@@ -1,0 +1,112 @@
+"""The JAX engine: all local devices, tasks sharded over them."""
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from keras import ops
+
+from keras_learned_rule.meta.engines.base import Engine
+
+AXIS = "replicas"
+
+
+class JaxEngine(Engine):
+    """See `Engine`. Compiled by XLA throughout.
+
+    Args:
+        devices: List of JAX devices. Defaults to all local ones.
+
+    Example:
+
+    ```python
+    import keras
+
+    if keras.config.backend() == "jax":
+        from keras_learned_rule.meta.engines.jax import JaxEngine
+
+        assert JaxEngine().replicas >= 1
+    ```
+    """
+
+    def __init__(self, devices=None):
+        devices = list(devices or jax.local_devices())
+        self._mesh = Mesh(np.array(devices), (AXIS,))
+        self.replicas = len(devices)
+        self.local_replicas = tuple(range(len(devices)))
+        kinds = sorted({device.device_kind for device in devices})
+        self.described = f"jax {jax.__version__}, {len(devices)} x {', '.join(kinds)}"
+
+    @staticmethod
+    def uniform(seed, shape):
+        return jax.random.uniform(_key(seed), shape)
+
+    @staticmethod
+    def normal(seed, shape):
+        return jax.random.normal(_key(seed), shape)
+
+    @staticmethod
+    def fold_in(seed, number):
+        key = jax.random.fold_in(_key(seed), number)
+        return jax.lax.bitcast_convert_type(jax.random.key_data(key), jnp.int32)
+
+    @staticmethod
+    def loop(steps, body, carry):
+        import os
+        m=os.environ.get("LOOP","scan")
+        if m=="scan": return ops.fori_loop(0, steps, body, carry)
+        if m=="unroll":
+            for k in range(steps): carry=body(k,carry)
+            return carry
+        return jax.lax.scan(lambda c,k:(body(k,c),None),carry,jnp.arange(steps),unroll=int(m))[0]
+
+    @staticmethod
+    def remat(function):
+        return keras.remat(function)
+
+    @staticmethod
+    def value_and_gradient(function, theta):
+        (value, aux), gradient = jax.value_and_grad(function, has_aux=True)(theta)
+        return value, aux, gradient
+
+    def share(self, tree):
+        return jax.device_put(tree, self._sharding(PartitionSpec()))
+
+    def spread(self, tree):
+        return jax.device_put(tree, self._sharding(PartitionSpec(AXIS)))
+
+    def fetch_shared(self, tree):
+        return jax.tree.map(np.asarray, tree)
+
+    fetch_spread = fetch_shared
+
+    def compile_shared(self, function):
+        return jax.jit(function, out_shardings=self._sharding(PartitionSpec()))
+
+    def compile_spread(self, function):
+        if self.replicas == 1:
+            return jax.jit(function)
+
+        def on_replica(shared, spread):
+            spread, sums = function(shared, spread)
+            return spread, jax.lax.psum(sums, AXIS)
+
+        shared, spread = PartitionSpec(), PartitionSpec(AXIS)
+        # Loop carries that start as constants would fail the check of what varies by replica.
+        return jax.jit(
+            jax.shard_map(
+                on_replica,
+                mesh=self._mesh,
+                in_specs=(shared, spread),
+                out_specs=(spread, shared),
+                check_vma=False,
+            )
+        )
+
+    def _sharding(self, spec):
+        return NamedSharding(self._mesh, spec)
+
+
+def _key(seed):
+    return jax.random.wrap_key_data(jax.lax.bitcast_convert_type(seed, jnp.uint32))

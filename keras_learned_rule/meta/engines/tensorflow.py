@@ -1,0 +1,133 @@
+"""The TensorFlow engine: tf.function, XLA, and any tf.distribute strategy."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from keras_learned_rule.meta.engines.base import Engine
+
+
+class TensorFlowEngine(Engine):
+    """See `Engine`.
+
+    XLA compiles what each replica computes on its own; sums over replicas stay outside, since XLA
+    cannot reach across the devices of a `MirroredStrategy`.
+
+    Args:
+        strategy: A `tf.distribute.Strategy`. Defaults to the current one.
+        jit_compile: Whether XLA compiles the replicas' computation. Defaults to `True`.
+
+    Example:
+
+    ```python
+    import tensorflow as tf
+    from keras_learned_rule.meta.engines.tensorflow import TensorFlowEngine
+
+    engine = TensorFlowEngine(tf.distribute.MirroredStrategy())
+    total = engine.compile_spread(lambda shared, x: (x, tf.reduce_sum(x * shared)))
+    x = engine.spread(tf.ones((engine.replicas, 3)))
+    assert engine.fetch_shared(total(engine.share(tf.constant(2.0)), x)[1]) == 6 * engine.replicas
+    ```
+    """
+
+    def __init__(self, strategy=None, jit_compile=True):
+        self._strategy = strategy or tf.distribute.get_strategy()
+        self._jit_compile = jit_compile
+        self.replicas = self._strategy.num_replicas_in_sync
+        ids = self._strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(context.replica_id_in_sync_group)
+        )
+        self.local_replicas = tuple(int(i) for i in self._local(ids))
+        resolver = self._strategy.cluster_resolver
+        workers = isinstance(self._strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        self.process = resolver.task_id or 0 if workers else 0
+        self.described = (
+            f"tensorflow {tf.__version__}, {type(self._strategy).__name__}, {self.replicas} "
+            f"replicas, {'XLA' if jit_compile else 'no XLA'}"
+        )
+
+    @staticmethod
+    def uniform(seed, shape):
+        return tf.random.stateless_uniform(shape, seed)
+
+    @staticmethod
+    def normal(seed, shape):
+        return tf.random.stateless_normal(shape, seed)
+
+    @staticmethod
+    def fold_in(seed, number):
+        return tf.random.fold_in(seed, number)
+
+    @staticmethod
+    def loop(steps, body, carry):
+        # XLA differentiates loops only if it knows their length.
+        return ops.while_loop(
+            lambda k, carry: k < steps,
+            lambda k, carry: (k + 1, body(k, carry)),
+            (tf.constant(0), carry),
+            maximum_iterations=steps,
+        )[1]
+
+    @staticmethod
+    def remat(function):
+        return keras.remat(function)
+
+    @staticmethod
+    def value_and_gradient(function, theta):
+        with tf.GradientTape() as tape:
+            tape.watch(theta)
+            value, aux = function(theta)
+        return value, aux, tape.gradient(value, theta, unconnected_gradients="zero")
+
+    def share(self, tree):
+        return tf.nest.map_structure(lambda a: self._placed(lambda i: a), tree)
+
+    def spread(self, tree):
+        first, parts = self.local_replicas[0], len(self.local_replicas)
+
+        def part(array, replica):
+            size = len(array) // parts
+            return array[(replica - first) * size : (replica - first + 1) * size]
+
+        return tf.nest.map_structure(lambda a: self._placed(lambda i: part(a, i)), tree)
+
+    def fetch_shared(self, tree):
+        return tf.nest.map_structure(lambda a: self._local(a)[0].numpy(), tree)
+
+    def fetch_spread(self, tree):
+        return tf.nest.map_structure(
+            lambda a: np.concatenate([part.numpy() for part in self._local(a)]), tree
+        )
+
+    def compile_shared(self, function):
+        compiled = tf.function(function, jit_compile=self._jit_compile)
+        return tf.function(lambda *shared: self._strategy.run(compiled, args=shared))
+
+    def compile_spread(self, function):
+        compiled = tf.function(function, jit_compile=self._jit_compile)
+
+        def on_replica(shared, spread):
+            spread, sums = compiled(shared, spread)
+            if self.replicas > 1:
+                context = tf.distribute.get_replica_context()
+                sums = context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
+            return spread, sums
+
+        return tf.function(lambda *trees: self._strategy.run(on_replica, args=trees))
+
+    def least(self, number):
+        if len(self.local_replicas) == self.replicas:
+            return number
+        # Strategies sum over replicas: each puts its number in a place of its own.
+        places = number * np.eye(self.replicas, dtype="int32")[list(self.local_replicas)]
+        gather = self.compile_spread(lambda shared, rows: ((), rows[0]))
+        return int(self.fetch_shared(gather((), self.spread(places))[1]).min())
+
+    def _placed(self, value):
+        return self._strategy.experimental_distribute_values_from_function(
+            lambda context: tf.convert_to_tensor(value(context.replica_id_in_sync_group))
+        )
+
+    def _local(self, value):
+        return self._strategy.experimental_local_results(value)

@@ -1,0 +1,135 @@
+"""Estimators of the meta-gradient from K inner steps of one task.
+
+An inner loop, for an estimator, is a function `run(theta, state) -> (losses [K], (state, extra))`
+that takes its state K steps further. Nothing here knows what the state is.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import gin
+from keras import ops, tree
+
+
+class Estimate(NamedTuple):
+    """What an estimator makes of K inner steps.
+
+    Attributes:
+        carried: What the inner loop carries to the next K steps.
+        gradient: Estimate of the gradient of the mean loss, as theta.
+        losses: [K].
+        extra: What `run` returned beside the state.
+    """
+
+    carried: Any
+    gradient: Any
+    losses: Any
+    extra: Any
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class TruncatedBackprop:
+    """Backpropagation through the K steps, with the state before them taken as given.
+
+    Cheap and of low variance, but blind to what theta did to the steps before: biased.
+
+    Example:
+
+    ```python
+    from keras_learned_rule.meta.estimators import TruncatedBackprop
+
+    estimator = TruncatedBackprop()
+    assert estimator.start(theta={}, state=1.0) == 1.0
+    ```
+
+    Reference: Metz et al., ICLR 2019, section 4.2.
+    """
+
+    def start(self, theta, state):
+        """What a new inner loop carries, from its first state."""
+        del theta
+        return state
+
+    def __call__(self, engine, run, theta, carried, seed):
+        """Estimates the meta-gradient.
+
+        Args:
+            engine: An `Engine`.
+            run: See the module.
+            theta: Dict of tensors.
+            carried: From `start` or the last call.
+            seed: [2] int32.
+
+        Returns:
+            An `Estimate`.
+        """
+        del seed
+
+        def mean_loss(theta):
+            losses, (state, extra) = run(theta, carried)
+            return ops.mean(losses), (losses, state, extra)
+
+        _, (losses, state, extra), gradient = engine.value_and_gradient(mean_loss, theta)
+        return Estimate(state, gradient, losses, extra)
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class PersistentES:
+    """Persistent evolution strategies: antithetic perturbations of theta that add up over time.
+
+    Each of `pairs` pairs of copies of the inner loop runs with theta plus and minus a normal
+    perturbation, drawn anew every K steps; the loss difference is credited to the sum of all
+    perturbations since the inner loop began. That makes the estimate unbiased for the loss
+    smoothed by the perturbations, at a variance that grows with the number of truncations.
+
+    Args:
+        deviation: Standard deviation of a perturbation.
+        pairs: Antithetic pairs a task.
+
+    Raises:
+        ValueError: An argument is not positive.
+
+    Example:
+
+    ```python
+    from keras_learned_rule.meta.estimators import PersistentES
+
+    estimator = PersistentES(deviation=0.01, pairs=2)
+    ```
+
+    Reference: Vicol, Metz, Sohl-Dickstein, ICML 2021, algorithm 2.
+    """
+
+    deviation: float = 0.05
+    pairs: int = 4
+
+    def __post_init__(self):
+        if not 0 < self.deviation < float("inf"):
+            raise ValueError(f"deviation must be positive and finite. Received: {self.deviation!r}")
+        if self.pairs < 1:
+            raise ValueError(f"pairs must be at least 1. Received: {self.pairs!r}")
+
+    def start(self, theta, state):
+        """What a new inner loop carries: a state for each copy, and no perturbation yet."""
+        copies = 2 * self.pairs
+        return {
+            "states": tree.map_structure(lambda a: ops.repeat(a[None], copies, axis=0), state),
+            "sums": tree.map_structure(lambda a: ops.zeros((self.pairs, *a.shape), a.dtype), theta),
+        }
+
+    def __call__(self, engine, run, theta, carried, seed):
+        """Estimates the meta-gradient; see `TruncatedBackprop`."""
+        noise = {
+            name: self.deviation * engine.normal(engine.fold_in(seed, i), (self.pairs, *a.shape))
+            for i, (name, a) in enumerate(theta.items())
+        }
+        sums = {name: carried["sums"][name] + noise[name] for name in theta}
+        thetas = {name: a + ops.concatenate([noise[name], -noise[name]]) for name, a in theta.items()}
+        losses, (states, extra) = ops.map(lambda copy: run(*copy), (thetas, carried["states"]))
+        means = ops.mean(losses, axis=1)
+        slopes = (means[: self.pairs] - means[self.pairs :]) / (2.0 * self.deviation**2)
+        gradient = {n: ops.tensordot(slopes, s, axes=1) / self.pairs for n, s in sums.items()}
+        first = tree.map_structure(lambda a: ops.mean(a, axis=0), extra)
+        return Estimate({"states": states, "sums": sums}, gradient, ops.mean(losses, axis=0), first)

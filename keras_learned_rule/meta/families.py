@@ -1,0 +1,148 @@
+"""Families of tasks, and the buckets of equal shape that they are split into."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import gin
+import numpy as np
+
+from keras_learned_rule.meta.networks import NetworkDistribution, NetworkSpec
+from keras_learned_rule.meta.pool import load_pool
+from keras_learned_rule.meta.tasks import TaskSpec
+
+
+class Bucket(NamedTuple):
+    """Tasks of equal shape, which share a compiled program.
+
+    Attributes:
+        spec: The `TaskSpec`.
+        pool: Index of the pool of images among those of the run.
+        tasks: Number of tasks of a meta-update.
+        name: Str for logs.
+    """
+
+    spec: TaskSpec
+    pool: int
+    tasks: int
+    name: str
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class TaskFamily:
+    """A distribution of tasks: data sets x classes x permutations x augmentations x networks.
+
+    What decides shapes (network, ways, batch) is drawn once for each bucket when a run begins, so
+    that few programs are compiled; everything else is drawn anew for every task.
+
+    Args:
+        sources: List of (source, share), see docs/data.md.
+        networks: `NetworkDistribution`, or a `NetworkSpec`.
+        buckets: Number of buckets.
+        tasks: Tasks of a bucket in a meta-update that uses it.
+        size: Height and width of the images in pixels.
+        channels: 1 for grey, 3 for RGB.
+        ways: (least, most) classes of a task, at most the classes of the smallest source.
+        shots: Labelled training examples a class.
+        tests: Test examples a class.
+        batches: Sizes of the unlabelled batch, each as likely.
+        augmentations: List of `Augmentation`.
+        permute: Whether each task permutes its inputs.
+        name: What logs call the family.
+
+    Raises:
+        ValueError: A field is out of range.
+
+    Example:
+
+    ```python
+    from keras_learned_rule.data.synthetic import gaussian_mixture
+    from keras_learned_rule.meta.families import TaskFamily, load_families
+
+    family = TaskFamily([(gaussian_mixture, 1.0)], buckets=2, size=8, ways=(2, 5))
+    buckets, pools = load_families([family], seed=0)
+    assert len(buckets) == 2 and pools[0].names == ("gaussian_mixture",)
+    ```
+
+    Reference: Metz et al., ICLR 2019, section 4.2.
+    """
+
+    sources: list
+    networks: NetworkDistribution | NetworkSpec = NetworkDistribution()
+    buckets: int = 4
+    tasks: int = 1
+    size: int = 14
+    channels: int = 1
+    ways: tuple = (10, 10)
+    shots: int = 5
+    tests: int = 10
+    batches: tuple = (64,)
+    augmentations: tuple = ()
+    permute: bool = True
+    name: str = "tasks"
+
+    def __post_init__(self):
+        object.__setattr__(self, "augmentations", tuple(self.augmentations))
+        for name in ("buckets", "tasks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1. Received: {getattr(self, name)!r}")
+        if len(self.ways) != 2 or not 2 <= self.ways[0] <= self.ways[1]:
+            raise ValueError(f"ways must be (least, most), from 2. Received: {self.ways!r}")
+        if not self.batches:
+            raise ValueError("batches must name at least one size. Received: none")
+        for source in self.sources:
+            if len(tuple(source)) != 2 or not isinstance(source[0], Callable):
+                raise ValueError(
+                    "sources must be pairs of a source and its share; in gin, [(@glyphs, 1.0)]. "
+                    f"Received: {source!r}"
+                )
+
+    def task_spec(self, shape, rng):
+        """Draws the `TaskSpec` of a bucket."""
+        networks = self.networks
+        return TaskSpec(
+            network=networks.sample(rng) if hasattr(networks, "sample") else networks,
+            shape=shape,
+            ways=int(rng.integers(self.ways[0], self.ways[1] + 1)),
+            shots=self.shots,
+            tests=self.tests,
+            batch=int(rng.choice(self.batches)),
+            augmentations=self.augmentations,
+            permute=self.permute,
+        )
+
+
+def load_families(families, seed):
+    """Loads the data of families and draws their buckets.
+
+    Args:
+        families: List of `TaskFamily`.
+        seed: Integer; the buckets of a family depend on it and on the family's place in the list.
+
+    Returns:
+        (buckets, pools): a list of `Bucket`, and the list of `Sources` they index.
+
+    Raises:
+        ValueError: There is no family, or one wants more ways than a source has classes.
+    """
+    if not families:
+        raise ValueError("families must hold at least one TaskFamily. Received: none")
+    buckets, pools = [], []
+    for place, family in enumerate(families):
+        sources = load_pool(family.sources, family.size, family.channels)
+        fewest = min(sources.class_counts)
+        if family.ways[1] > fewest:
+            raise ValueError(
+                f"ways must be at most the classes of each source, here "
+                f"{dict(zip(sources.names, sources.class_counts))}. Received: ways={family.ways}"
+            )
+        shape = sources.pool.images.shape[1:]
+        rng = np.random.default_rng([seed, place])
+        specs = [family.task_spec(shape, rng) for _ in range(family.buckets)]
+        buckets += [
+            Bucket(spec, len(pools), family.tasks, f"{family.name}_{i}")
+            for i, spec in enumerate(specs)
+        ]
+        pools.append(sources)
+    return buckets, pools

@@ -1,0 +1,152 @@
+"""The pure functions that an engine compiles: K inner steps with meta-gradient, and the update."""
+
+from typing import Any, NamedTuple
+
+from keras import ops, tree
+
+from keras_learned_rule.meta.adam import adam_update
+from keras_learned_rule.meta.particles import particle_task, renewed
+from keras_learned_rule.meta.tasks import inner_data
+from keras_learned_rule.meta.unroll import unroll
+
+# What the random numbers of a meta-step are for: folded into the seed of its update and task.
+RENEWAL, IMAGES, NOISE, ESTIMATOR = range(4)
+
+
+class TaskResult(NamedTuple):
+    """What one task reports of a meta-step; all are scalars, or [K] where said.
+
+    Attributes:
+        losses: [K] meta-loss after each inner step.
+        accuracies: [K] few-shot accuracy after each inner step.
+        norm: Global norm of the meta-gradient before clipping.
+        position: Inner step of the first of them, int32.
+        source: Index of the data set, int32.
+        diverged: Whether a diverged inner loop was replaced.
+    """
+
+    losses: Any
+    accuracies: Any
+    norm: Any
+    position: Any
+    source: Any
+    diverged: Any
+
+
+class Shared(NamedTuple):
+    """What all tasks of a meta-step share.
+
+    Attributes:
+        theta: Dict of tensors.
+        pool: The `Pool`.
+        lengths: [2] float32, (shortest, longest) inner loop to start.
+        seed: [2] int32, of this update and bucket.
+    """
+
+    theta: Any
+    pool: Any
+    lengths: Any
+    seed: Any
+
+
+def bucket_step(engine, problem, spec, truncation, shared, tasks):
+    """K inner steps with meta-gradient of all tasks of a bucket that are on this replica.
+
+    Args:
+        engine: An `Engine`.
+        problem: A `Problem`.
+        spec: The bucket's `TaskSpec`.
+        truncation: Number K of inner steps, static.
+        shared: A `Shared`.
+        tasks: (ids, particles): [n] int32, which tasks of the meta-batch they are, and a
+            `Particle` of stacked arrays.
+
+    Returns:
+        ((ids, particles, results), gradient): the particles after K steps, a `TaskResult` of
+        stacked arrays, and the sum of the tasks' clipped gradients. Non-finite ones count as 0.
+    """
+    ids, particles = tasks
+
+    def one(task):
+        return task_step(engine, problem, spec, truncation, shared, *task)
+
+    particles, gradients, results = _each(problem, one, (ids, particles))
+    gradient = {name: ops.sum(g, axis=0) for name, g in gradients.items()}
+    return (ids, particles, results), gradient
+
+
+def _each(problem, function, tasks):
+    if tasks[0].shape[0] == 1:
+        result = function(tree.map_structure(lambda a: a[0], tasks))
+        return tree.map_structure(lambda a: a[None], result)
+    return (ops.vectorized_map if problem.vectorize else ops.map)(function, tasks)
+
+
+def task_step(engine, problem, spec, truncation, shared, task_id, particle):
+    """`bucket_step` of a single task: (particle, gradient, result)."""
+    seed = engine.fold_in(shared.seed, task_id)
+    particle, diverged = renewed(
+        engine,
+        problem,
+        spec,
+        shared.theta,
+        particle,
+        shared.lengths,
+        engine.fold_in(seed, RENEWAL),
+    )
+    task = particle_task(engine, spec, shared.pool, particle.task_seed)
+    data = _drawn_data(engine, spec, truncation, shared.pool, task, seed)
+
+    def run(theta, state):
+        return unroll(
+            engine, problem, spec, theta, state, data, particle.step, particle.total_steps
+        )
+
+    estimate = problem.estimator(
+        engine, run, shared.theta, particle.carried, engine.fold_in(seed, ESTIMATOR)
+    )
+    gradient, norm = _clipped(estimate.gradient, problem.clip_norm)
+    result = TaskResult(
+        estimate.losses, estimate.extra, norm, particle.step, task.source, diverged
+    )
+    particle = particle._replace(carried=estimate.carried, step=particle.step + truncation)
+    return particle, gradient, result
+
+
+def _drawn_data(engine, spec, truncation, pool, task, seed):
+    shape = (truncation, spec.images_a_step)
+    draws = engine.uniform(engine.fold_in(seed, IMAGES), (*shape, spec.draws_an_image))
+    noise = None
+    if spec.needs_noise:
+        noise = engine.normal(engine.fold_in(seed, NOISE), (*shape, *spec.shape))
+    return inner_data(spec, pool, task, draws, noise)
+
+
+def _clipped(gradient, clip_norm):
+    """A gradient of at most clip_norm, zero where it was not finite; and its norm before."""
+    norm = ops.sqrt(sum(ops.sum(ops.square(g)) for g in gradient.values()))
+    scale = clip_norm / ops.maximum(norm, clip_norm)
+    finite = ops.isfinite(norm)
+    return {name: ops.where(finite, g * scale, 0.0) for name, g in gradient.items()}, norm
+
+
+def meta_update(theta, adam, gradients, counts, learning_rate):
+    """One update of theta by the mean gradient of all tasks.
+
+    Args:
+        theta: Dict of tensors.
+        adam: The `AdamState`.
+        gradients: List of gradients, each a sum over the tasks of a bucket.
+        counts: Number of all those tasks, a scalar.
+        learning_rate: Scalar.
+
+    Returns:
+        (theta, adam). Both stay as they are if no task had a gradient, so that the memory of past
+        gradients does not go on moving theta.
+    """
+    mean = {name: sum(g[name] for g in gradients) / counts for name in theta}
+    anything = ops.any(ops.stack([ops.any(g != 0) for g in mean.values()]))
+    updated = adam_update(theta, adam, mean, learning_rate)
+    return tree.map_structure(
+        lambda new, old: ops.where(anything, new, old), updated, (theta, adam)
+    )
