@@ -6,7 +6,7 @@ from keras_learned_rule.data.cache import cached_arrays
 from keras_learned_rule.data.splits import DataSplit
 from keras_learned_rule.data.tfds_files import open_tfds, tfds_version
 
-NAME = "imdb_reviews"
+NAME = "imdb_reviews/plain_text"
 
 
 def imdb_bag_of_words(words=1000, data_dir=None):
@@ -44,7 +44,7 @@ def imdb_bag_of_words(words=1000, data_dir=None):
     if words < 1:
         raise ValueError(f"`words` must be at least 1. Received: {words}")
     arrays, facts = cached_arrays(
-        f"{NAME}-{words}-words",
+        f"imdb-{words}-words",
         {"source": "imdb_bag_of_words", "words": words},
         lambda: _count(words, data_dir),
         version=tfds_version(NAME, data_dir),
