@@ -53,13 +53,7 @@ class JaxEngine(Engine):
 
     @staticmethod
     def loop(steps, body, carry):
-        import os
-        m=os.environ.get("LOOP","scan")
-        if m=="scan": return ops.fori_loop(0, steps, body, carry)
-        if m=="unroll":
-            for k in range(steps): carry=body(k,carry)
-            return carry
-        return jax.lax.scan(lambda c,k:(body(k,c),None),carry,jnp.arange(steps),unroll=int(m))[0]
+        return ops.fori_loop(0, steps, body, carry)
 
     @staticmethod
     def remat(function):
