@@ -1,5 +1,6 @@
 """Command line of meta-training: `python -m keras_learned_rule.meta_train --gin_file FILE`."""
 
+import sys
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -8,6 +9,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_multi_string("gin_file", None, "Gin file; repeat for several.", required=True)
 flags.DEFINE_multi_string("gin", [], "Single gin binding such as 'train.updates = 100'.")
 flags.DEFINE_string("run_dir", None, "Folder of the run. Default: runs/ and the gin file's name.")
+flags.DEFINE_bool("dry_run", False, "Print what would run, and stop.")
 
 
 def main(argv):
@@ -15,14 +17,15 @@ def main(argv):
     if argv[1:]:
         raise app.UsageError(f"Only flags are allowed. Received: {argv[1:]}")
     logging.set_verbosity(logging.WARNING)
-    import gin
-
-    from keras_learned_rule.configs import find_gin_file
+    from keras_learned_rule.configs import parse_gin
     from keras_learned_rule.meta.train import train
 
-    files = [find_gin_file(path) for path in FLAGS.gin_file]
-    gin.parse_config_files_and_bindings(files, FLAGS.gin)
-    train(FLAGS.run_dir or _default_run_dir(files[-1]))
+    try:
+        parse_gin(FLAGS.gin_file, FLAGS.gin)
+        train(FLAGS.run_dir or _default_run_dir(FLAGS.gin_file[-1]), dry_run=FLAGS.dry_run)
+    except (ValueError, OSError, ImportError) as error:
+        logging.debug("", exc_info=True)
+        sys.exit(f"{type(error).__name__}: {error}")
 
 
 def _default_run_dir(gin_file):

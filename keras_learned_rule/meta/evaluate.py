@@ -1,95 +1,143 @@
 """Scores a rule on held-out tasks: whole inner loops, then few-shot accuracy."""
 
 import functools
+from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
-from keras_learned_rule.meta.engine import TensorFlowRandom
-from keras_learned_rule.meta.particles import LABELLED, UNLABELLED, new_particle, particle_task
-from keras_learned_rule.meta.tasks import DRAWS_AN_IMAGE, labelled_episodes, unlabelled_batches
+from keras_learned_rule.meta.meta_step import Shared
+from keras_learned_rule.meta.particles import LABELLED, UNLABELLED, initial_network, particle_task
+from keras_learned_rule.meta.tasks import labelled_episodes, unlabelled_batches
 from keras_learned_rule.meta.unroll import score
 from keras_learned_rule.rule.update import inner_rate, unsupervised_update
 
 EPISODES = 20
 
 
+class Score(NamedTuple):
+    """Few-shot accuracies of one data set: their mean, its standard error, and one for each task."""
+
+    mean: float
+    standard_error: float
+    accuracies: Any
+
+
 class Evaluator:
     """Runs inner loops on the same held-out tasks for every theta it is given.
 
     Args:
-        problem: A `Problem` with the held-out images and class table.
-        tasks: Number of tasks of each of the problem's kinds.
-        steps: Inner steps N of each run; 0 scores the untrained networks.
+        engine: An `Engine`.
+        problem: A `Problem`.
+        buckets: List of `Bucket` of held-out tasks; their numbers of tasks are rounded up to
+            multiples of the replicas.
+        pools: List of `Sources` that the buckets index.
         seed: Integer; equal seeds give equal tasks, initial weights, batches and episodes.
 
     Example:
 
     ```python
-    from keras_learned_rule.data.glyphs import glyph_set
+    from keras_learned_rule.data.synthetic import gaussian_mixture
+    from keras_learned_rule.meta.engine import make_engine
     from keras_learned_rule.meta.evaluate import Evaluator
+    from keras_learned_rule.meta.families import TaskFamily, load_families
     from keras_learned_rule.meta.networks import NetworkSpec
-    from keras_learned_rule.meta.objective import ObjectiveSpec
-    from keras_learned_rule.meta.tasks import TaskSpec
-    from keras_learned_rule.meta.train import make_problem
+    from keras_learned_rule.meta.problem import Problem
     from keras_learned_rule.rule.spec import RuleSpec
     from keras_learned_rule.rule.theta import init_theta
 
-    rule, task = RuleSpec.compact(), TaskSpec(NetworkSpec((16, 8)), side=8, ways=3)
-    problem = make_problem(glyph_set("ABCDE"), rule, ObjectiveSpec(), [task])
-    accuracies = Evaluator(problem, tasks=2, steps=5)(init_theta(rule))  # [1, 2]
+    rule = RuleSpec.compact(terms=("competition",))
+    family = TaskFamily([(gaussian_mixture, 1.0)], NetworkSpec((8,)), buckets=1, tasks=2)
+    evaluator = Evaluator(make_engine(), Problem(rule), *load_families([family], seed=0))
+    score = evaluator(init_theta(rule), steps=3)["gaussian_mixture"]
+    assert len(score.accuracies) == 2
     ```
     """
 
-    def __init__(self, problem, tasks, steps, seed=0):
-        self.problem, self.tasks, self.steps, self.seed = problem, tasks, steps, seed
+    def __init__(self, engine, problem, buckets, pools, seed=0):
+        self._engine, self._seed = engine, seed
+        self._pools, self._sources = [engine.share(s.pool) for s in pools], pools
         self._runs = [
-            tf.function(functools.partial(_final_accuracy, problem, spec, steps))
-            for spec in problem.tasks
+            (b, engine.compile_spread(functools.partial(final_accuracies, engine, problem, b.spec)))
+            for b in buckets
         ]
 
-    def __call__(self, theta):
-        """Few-shot accuracies.
+    def __call__(self, theta, steps):
+        """Trains networks by the rule and measures them.
 
         Args:
             theta: Dict of arrays.
+            steps: Inner steps N; 0 scores the untrained networks.
 
         Returns:
-            [kinds, tasks] float64 array, each the mean over episodes of one trained network.
+            A dict from data set to `Score`, each accuracy the mean over episodes of one network.
+            Where there are several processes: over the tasks of this one.
         """
-        theta = {name: tf.convert_to_tensor(a) for name, a in theta.items()}
-        return np.array(
-            [
-                [float(run(theta, self._task_seed(kind, i))) for i in range(self.tasks)]
-                for kind, run in enumerate(self._runs)
-            ]
-        )
+        theta, lengths = self._engine.share(theta), self._engine.share(np.float32([steps, steps]))
+        by_name = {}
+        for index, (bucket, run) in enumerate(self._runs):
+            seed = self._engine.share(np.array([self._seed, 7919 + index], "int32"))
+            shared = Shared(theta, self._pools[bucket.pool], lengths, seed)
+            (accuracies, sources), _ = run(shared, self._engine.spread(self._tasks(bucket)))
+            accuracies, sources = self._engine.fetch_spread((accuracies, sources))
+            names = self._sources[bucket.pool].names
+            for accuracy, source in zip(accuracies, sources):
+                by_name.setdefault(names[source], []).append(float(accuracy))
+        return {name: _score(values) for name, values in sorted(by_name.items())}
 
-    def _task_seed(self, kind, i):
-        return tf.random.fold_in(tf.random.fold_in([self.seed, 7919], kind), i)
+    def _tasks(self, bucket):
+        share = -(-bucket.tasks // self._engine.replicas)
+        local = self._engine.local_replicas
+        return np.arange(local[0] * share, (local[-1] + 1) * share, dtype="int32")
 
 
-def _final_accuracy(problem, spec, steps, theta, seed):
-    rng, rule = TensorFlowRandom, problem.rule
-    particle = new_particle(rng, seed, spec, rule.neuron_network, (1, 1))
-    task = particle_task(rng, spec, problem.class_table.shape[0], particle)
-    plan = spec.network.plan()
+def _score(accuracies):
+    error = np.std(accuracies, ddof=1) / len(accuracies) ** 0.5 if len(accuracies) > 1 else 0.0
+    return Score(float(np.mean(accuracies)), float(error), np.array(accuracies))
 
-    def pictures(draw, purpose, index, shape):
-        where = rng.fold_in(rng.fold_in(seed, purpose), index)
-        draws = rng.uniform(where, shape + (DRAWS_AN_IMAGE,))
-        return draw(spec, problem.images, problem.class_table, task, draws)
+
+def final_accuracies(engine, problem, spec, shared, task_ids):
+    """Few-shot accuracy after a whole inner loop, of each task.
+
+    Args:
+        engine: An `Engine`.
+        problem: A `Problem`.
+        spec: A `TaskSpec`.
+        shared: A `Shared`; the inner loops have the second of its lengths.
+        task_ids: [n] int32.
+
+    Returns:
+        ((accuracies [n], sources [n]), ()): what `Engine.compile_spread` takes.
+    """
+
+    def one(task_id):
+        return _final_accuracy(engine, problem, spec, shared, engine.fold_in(shared.seed, task_id))
+
+    return ops.map(one, task_ids), ()
+
+
+def _final_accuracy(engine, problem, spec, shared, seed):
+    rule, plan = problem.rule, spec.network.plan()
+    task = particle_task(engine, spec, shared.pool, seed)
+    steps = ops.cast(shared.lengths[1], "int32")
+
+    def pictures(draw, purpose, index, images):
+        where = engine.fold_in(engine.fold_in(seed, purpose), index)
+        draws = engine.uniform(where, (1, images, spec.draws_an_image))
+        noise = engine.normal(where, (1, images, *spec.shape)) if spec.needs_noise else None
+        return draw(spec, shared.pool, task, draws, noise)
 
     def step(k, state):
-        batch = pictures(unlabelled_batches, UNLABELLED, k, (1, spec.batch))[0]
+        batch = pictures(unlabelled_batches, UNLABELLED, k, spec.batch)[0]
         rate = inner_rate(rule, k, steps)
-        return unsupervised_update(rule, theta, plan, state, batch, rate)[0]
+        return unsupervised_update(rule, shared.theta, plan, state, batch, rate)[0]
 
-    state = ops.fori_loop(0, steps, step, particle.state)
-    episodes = pictures(labelled_episodes, LABELLED, 0, (EPISODES, spec.images_a_step - spec.batch))
-    accuracies = [
-        score(problem.objective, spec.episode, plan, state, episode).accuracy_test
-        for episode in tf.unstack(episodes)
-    ]
-    return sum(accuracies) / EPISODES
+    def accuracy(episode):
+        images = spec.images_a_step - spec.batch
+        labelled = pictures(labelled_episodes, LABELLED, episode, images)[0][0]
+        labels = spec.episode.labels()
+        return score(problem.objective, spec.episode, plan, state, labels, labelled)[1]
+
+    state = initial_network(engine, spec, rule.neuron_network, seed)
+    state = ops.fori_loop(0, steps, step, state)
+    return ops.mean(ops.map(accuracy, ops.arange(EPISODES, dtype="int32"))), task.source

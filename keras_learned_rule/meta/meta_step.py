@@ -62,17 +62,16 @@ def bucket_step(engine, problem, spec, truncation, shared, tasks):
             `Particle` of stacked arrays.
 
     Returns:
-        ((ids, particles, results), gradient): the particles after K steps, a `TaskResult` of
-        stacked arrays, and the sum of the tasks' clipped gradients. Non-finite ones count as 0.
+        ((particles, results), gradient): the particles after K steps, a `TaskResult` of stacked
+        arrays, and the sum of the tasks' clipped gradients. Non-finite ones count as 0.
     """
-    ids, particles = tasks
 
     def one(task):
         return task_step(engine, problem, spec, truncation, shared, *task)
 
-    particles, gradients, results = _each(problem, one, (ids, particles))
+    particles, gradients, results = _each(problem, one, tasks)
     gradient = {name: ops.sum(g, axis=0) for name, g in gradients.items()}
-    return (ids, particles, results), gradient
+    return (particles, results), gradient
 
 
 def _each(problem, function, tasks):

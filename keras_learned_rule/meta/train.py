@@ -1,227 +1,163 @@
 """A meta-training run from start, or from where it was stopped, to end."""
 
-import contextlib
 import dataclasses
-import signal
-import time
 
 import gin
-import keras
-import numpy as np
-import tensorflow as tf
 
-from keras_learned_rule.data.augment import AugmentRanges
-from keras_learned_rule.data.glyphs import glyph_set
-from keras_learned_rule.meta.engine import Problem
+from keras_learned_rule.meta.engine import make_engine
+from keras_learned_rule.meta.estimators import TruncatedBackprop
 from keras_learned_rule.meta.evaluate import Evaluator
-from keras_learned_rule.meta.networks import NetworkSpec
+from keras_learned_rule.meta.families import load_families
 from keras_learned_rule.meta.objective import ObjectiveSpec
+from keras_learned_rule.meta.problem import Problem
+from keras_learned_rule.meta.provenance import operative_config, provenance
+from keras_learned_rule.meta.run import Intervals, Run
 from keras_learned_rule.meta.run_folder import RunFolder
-from keras_learned_rule.meta.tasks import TaskSpec
+from keras_learned_rule.meta.schedule import Horizon
 from keras_learned_rule.meta.trainer import MetaTrainer
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.theta import init_theta
+from keras_learned_rule.rule.update_rule import UpdateRule
 
-gin.external_configurable(AugmentRanges)
-gin.external_configurable(TaskSpec)
-gin.external_configurable(NetworkSpec)
 gin.external_configurable(ObjectiveSpec)
 compact_rule = gin.external_configurable(RuleSpec.compact, "compact_rule")
 published_rule = gin.external_configurable(RuleSpec.published, "published_rule")
 
-LOG_EVERY = 10
-SHOWN, SHOWN_LAST = ("meta_loss", "accuracy", "gradient_norm"), ("held_out_accuracy",)
+HELD_OUT_SEED = 0
 
 
 @gin.configurable
 def train(
     run_dir,
     rule=gin.REQUIRED,
-    tasks=gin.REQUIRED,
+    families=gin.REQUIRED,
     updates=gin.REQUIRED,
+    held_out=(),
+    horizon=Horizon(),
     objective=ObjectiveSpec(),
-    lengths=(30, 300),
-    truncations=(20,),
+    estimator=TruncatedBackprop(),
     learning_rate=0.02,
     clip_norm=1.0,
-    font_folders=(),
-    held_out_fraction=0.2,
-    evaluate_every=200,
-    evaluation_tasks=8,
-    evaluation_steps=200,
-    checkpoint_every=50,
+    buckets_a_update=None,
+    remat=False,
+    vectorize=False,
+    evaluation_steps=300,
+    intervals=Intervals(),
+    start_from=None,
+    tensorboard=False,
+    dry_run=False,
     seed=0,
 ):
-    """Meta-trains a rule on rendered glyphs; the same call again continues a stopped run.
+    """Meta-trains a rule; the same call again continues a stopped run.
+
+    The engine is `make_engine()`: the Keras backend decides the framework.
 
     Args:
         run_dir: Folder for log, checkpoints and theta files.
         rule: A `RuleSpec`.
-        tasks: List of `TaskSpec`, one for each task of the meta-batch.
+        families: List of `TaskFamily` to meta-train on.
         updates: Number of meta-updates.
+        held_out: List of `TaskFamily` of other classes or data sets: the theta that is best on
+            them, by the mean accuracy over data sets, is kept. Their `tasks` is the number of
+            tasks of each bucket.
+        horizon: A `Horizon`: lengths of inner loops and truncations.
         objective: An `ObjectiveSpec`.
-        lengths: (shortest, longest) inner loop N, which is log-uniform between them.
-        truncations: Numbers K of inner steps between meta-updates; each update draws one.
+        estimator: `TruncatedBackprop` or `PersistentES`.
         learning_rate: Adam's at the start; falls to zero as a cosine.
         clip_norm: Largest norm of one task's meta-gradient.
-        font_folders: Folders with more fonts.
-        held_out_fraction: Share of the characters held out to choose the best theta, and the
-            same share again held out of that choice as well.
-        evaluate_every: Meta-updates between evaluations on held-out characters.
-        evaluation_tasks: Held-out tasks of each kind.
-        evaluation_steps: Inner steps of an evaluation.
-        checkpoint_every: Meta-updates between checkpoints.
+        buckets_a_update: Buckets that a meta-update uses, drawn anew each time; None for all.
+        remat: See `Problem`.
+        vectorize: See `Problem`.
+        evaluation_steps: Inner steps of the evaluations.
+        intervals: `Intervals`.
+        start_from: Preset or theta file to start from, of the same spec. Defaults to
+            `init_theta`.
+        tensorboard: Whether to write TensorBoard files to run_dir/tensorboard.
+        dry_run: Whether to print what would run, and stop there.
         seed: Integer seed of everything random.
 
     Returns:
-        The finished, or interrupted, `MetaTrainer`.
+        The finished, or interrupted, `MetaTrainer`; None of a dry run.
 
     Raises:
         ValueError: A setting is out of range, or run_dir holds a run with another configuration.
-        RuntimeError: Keras runs on another backend than TensorFlow.
+        OSError: run_dir cannot be written.
 
     Example:
 
     ```python
     import tempfile
 
+    from keras_learned_rule.data.synthetic import gaussian_mixture
+    from keras_learned_rule.meta.families import TaskFamily
     from keras_learned_rule.meta.networks import NetworkSpec
-    from keras_learned_rule.meta.tasks import TaskSpec
+    from keras_learned_rule.meta.schedule import Horizon
     from keras_learned_rule.meta.train import train
     from keras_learned_rule.rule.spec import RuleSpec
 
-    task = TaskSpec(NetworkSpec((16, 8)), side=8, ways=3, batch=16)
-    trainer = train(
-        tempfile.mkdtemp(), RuleSpec.compact(), [task], updates=2, lengths=(5, 10),
-        truncations=(3,), evaluation_tasks=1, evaluation_steps=5,
-    )
+    family = TaskFamily([(gaussian_mixture, 1.0)], NetworkSpec((8,)), buckets=1, ways=(3, 3))
+    rule, horizon = RuleSpec.compact(terms=("competition",)), Horizon((5, 10), (2,))
+    trainer = train(tempfile.mkdtemp(), rule, [family], updates=2, horizon=horizon)
     theta = trainer.theta_arrays()
     ```
     """
-    config = _plain(dict(locals()))
-    _check(tasks, lengths, truncations, held_out_fraction)
-    glyphs = glyph_set(font_folders=font_folders)
-    training, choosing = (glyphs.part(p, held_out_fraction) for p in ("train", "choose"))
-    problem = make_problem(training, rule, objective, tasks, lengths, clip_norm)
-    held_out = make_problem(choosing, rule, objective, tasks, lengths, clip_norm)
+    settings = _plain(dict(locals()))
+    _check_numbers(updates=updates, evaluation_steps=evaluation_steps)
+    problem = Problem(rule, objective, estimator, clip_norm, remat, vectorize)
+    theta = _starting_theta(start_from, rule, seed)
+    buckets, pools = load_families(families, seed)
+    held_out_buckets = load_families(held_out, HELD_OUT_SEED) if held_out else ([], [])
+    if dry_run:
+        from keras_learned_rule.meta.dry_run import describe
+
+        print(describe(problem, buckets, pools, held_out_buckets, horizon, updates))
+        return None
+    engine = make_engine()
     trainer = MetaTrainer(
-        problem, init_theta(rule, seed), updates, learning_rate, truncations, seed
+        engine, problem, buckets, pools, theta, updates, learning_rate, horizon, buckets_a_update, seed
     )
-    folder = RunFolder(run_dir, config)
+    evaluator = Evaluator(engine, problem, *held_out_buckets, seed=HELD_OUT_SEED)
+    config = {"settings": settings, "gin": operative_config()}
+    folder = RunFolder(run_dir, config, provenance(), engine.process)
+    print(f"Meta-training on {engine.described}; at most {_programs(trainer)} programs", flush=True)
     if folder.restore(trainer):
         print(f"Continuing {run_dir} after {trainer.updates_done} meta-updates", flush=True)
-    evaluator = Evaluator(held_out, evaluation_tasks, evaluation_steps)
-    _loop(folder, trainer, evaluator, updates, evaluate_every, checkpoint_every)
+    Run(folder, trainer, pools, evaluator, evaluation_steps, intervals, updates, tensorboard).go()
     return trainer
 
 
-def _check(tasks, lengths, truncations, held_out_fraction):
-    if keras.config.backend() != "tensorflow":
-        raise RuntimeError(
-            "Meta-training runs on the Keras backend 'tensorflow'; set KERAS_BACKEND=tensorflow. "
-            f"Received: backend={keras.config.backend()!r}"
-        )
-    if not tasks:
-        raise ValueError("tasks must hold at least one TaskSpec. Received: none")
-    if not 1 <= lengths[0] <= lengths[1]:
-        raise ValueError(f"lengths must be (shortest, longest), from 1. Received: {lengths}")
-    if not truncations or min(truncations) < 1:
-        raise ValueError(f"truncations must be numbers of at least 1. Received: {truncations}")
-    if not 0 < held_out_fraction < 0.5:
+def _programs(trainer):
+    return len(trainer.buckets) * len(trainer.horizon.truncations)
+
+
+def _check_numbers(**numbers):
+    for name, value in numbers.items():
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be an integer of at least 1. Received: {value!r}")
+
+
+def _starting_theta(start_from, rule, seed):
+    if start_from is None:
+        return init_theta(rule, seed)
+    load = UpdateRule.from_preset if start_from in UpdateRule.presets() else UpdateRule.load
+    start = load(start_from)
+    if start.spec != rule:
         raise ValueError(
-            "held_out_fraction is taken twice and must be between 0 and 0.5. "
-            f"Received: {held_out_fraction}"
+            f"start_from must be a theta of the same rule, {rule}. Received: {start_from!r} of "
+            f"{start.spec}"
         )
-
-
-def make_problem(glyphs, rule, objective, tasks, lengths=(1, 1), clip_norm=1.0):
-    """The `Problem` of learning, or of scoring, a rule on an `ImageSet` of glyphs.
-
-    Raises:
-        ValueError: A task wants more classes than there are characters.
-    """
-    ways = max(task.ways for task in tasks)
-    if ways > len(glyphs.class_names):
-        raise ValueError(
-            f"ways must be at most the number of characters in each part of the data, here "
-            f"{len(glyphs.class_names)}. Received: ways={ways}"
-        )
-    return Problem(
-        rule=rule,
-        objective=objective,
-        tasks=list(tasks),
-        images=tf.constant(glyphs.images[..., 0]),
-        class_table=tf.constant(glyphs.class_table()),
-        lengths=tuple(lengths),
-        clip_norm=clip_norm,
-    )
-
-
-def _loop(folder, trainer, evaluator, updates, evaluate_every, checkpoint_every):
-    first, records = trainer.updates_done, folder.records()
-    began = time.time() - max((r.get("seconds", 0.0) for r in records), default=0.0)
-    bar = keras.utils.Progbar(updates - first, stateful_metrics=SHOWN_LAST, unit_name="update")
-    if not records:
-        _evaluate(folder, trainer, evaluator)
-        folder.checkpoint(trainer)
-    with _stop_signals() as stopped:
-        while trainer.updates_done < updates and not stopped:
-            logs = trainer.update()
-            done = trainer.updates_done
-            if done % LOG_EVERY == 0:
-                folder.log({"update": done, "seconds": round(time.time() - began, 1), **logs})
-            shown = {name: logs[name] for name in SHOWN}
-            if done % evaluate_every == 0 or done == updates:
-                shown["held_out_accuracy"] = _evaluate(folder, trainer, evaluator)
-            if done % checkpoint_every == 0 or done == updates or stopped:
-                folder.checkpoint(trainer)
-            bar.update(done - first, list(shown.items()))
-    print(f"\n{_ending(trainer.updates_done, updates)}")
-
-
-def _ending(done, updates):
-    if done < updates:
-        return f"Stopped after {done} meta-updates; the same command continues."
-    return f"All {updates} meta-updates are done; last.safetensors and best.safetensors hold theta."
-
-
-def _evaluate(folder, trainer, evaluator):
-    """Scores theta on held-out characters, and keeps it if none before scored better."""
-    accuracies = evaluator(trainer.theta_arrays())
-    accuracy = float(np.mean(accuracies))
-    if accuracy > max((r.get("held_out_accuracy", 0.0) for r in folder.records()), default=0.0):
-        folder.save_rule("best", trainer, held_out_accuracy=accuracy)
-    # Logged last: a run killed before this line evaluates again.
-    folder.log(
-        {
-            "update": trainer.updates_done,
-            "held_out_accuracy": accuracy,
-            "held_out_by_task": accuracies.mean(axis=1).round(4).tolist(),
-        }
-    )
-    return accuracy
-
-
-@contextlib.contextmanager
-def _stop_signals():
-    """Yields a list that is empty until SIGINT or SIGTERM asks to stop."""
-    received = []
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-    for s in before:
-        signal.signal(s, lambda number, frame: received.append(number))
-    try:
-        yield received
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
+    return start.theta
 
 
 def _plain(value):
-    """Settings as json-able values."""
+    """Settings as json-able values, but for where the run is kept and how it is watched."""
     if dataclasses.is_dataclass(value):
-        return _plain(dataclasses.asdict(value))
+        return {type(value).__name__: _plain(vars(value))}
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items() if k != "run_dir"}
+        left_out = ("run_dir", "tensorboard", "dry_run")
+        return {k: _plain(v) for k, v in value.items() if k not in left_out}
+    if hasattr(value, "_asdict"):
+        return value.name
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
-    return value
+    return getattr(value, "__name__", value)

@@ -1,111 +1,198 @@
-"""Everything that changes during meta-training, and the compiled update of it."""
+"""The state of meta-training and the compiled update of it, on any engine."""
 
-import keras
+import functools
+import math
+from typing import Any, NamedTuple
+
 import numpy as np
-import tensorflow as tf
+from keras import tree
 
-from keras_learned_rule.meta.engine import empty_particles, meta_step
+from keras_learned_rule.meta.adam import adam_start
+from keras_learned_rule.meta.meta_step import Shared, bucket_step, meta_update
+from keras_learned_rule.meta.particles import finished_particles
+
+
+class BucketResult(NamedTuple):
+    """What a bucket reports of a meta-update: its index, K, and a `TaskResult` on the engine."""
+
+    bucket: int
+    truncation: int
+    results: Any
 
 
 class MetaTrainer:
-    """theta, Adam and the particles as variables, advanced by one compiled update.
+    """theta, Adam and the particles, advanced by compiled functions.
 
     Random numbers are functions of the seed and the number of updates done, so that a restored
-    trainer goes on as if it had never stopped.
+    trainer goes on as if it had never stopped, and of a task's index, so that they do not depend
+    on how tasks are spread over replicas.
 
     Args:
+        engine: An `Engine`.
         problem: A `Problem`.
+        buckets: List of `Bucket`.
+        pools: List of `Sources` that the buckets index.
         theta: Dict of starting arrays.
-        updates: Number of meta-updates over which the learning rate falls to zero.
+        updates: Number of meta-updates over which the learning rate falls to zero as a cosine.
         learning_rate: Adam's, at the start.
-        truncations: Numbers of inner steps K between meta-updates; each update draws one.
+        horizon: A `Horizon`.
+        buckets_a_update: How many buckets, drawn anew each time, a meta-update uses; None for all.
         seed: Integer.
 
     Attributes:
-        theta: Dict of `tf.Variable`.
+        updates_done: Number of meta-updates done.
+        programs: Set of (bucket, truncation) that have been compiled.
+
+    Raises:
+        ValueError: A bucket's tasks do not divide evenly over the replicas, or there are fewer
+            buckets than `buckets_a_update`.
 
     Example:
 
     ```python
-    from keras_learned_rule.data.glyphs import glyph_set
+    from keras_learned_rule.data.synthetic import gaussian_mixture
+    from keras_learned_rule.meta.engine import make_engine
+    from keras_learned_rule.meta.families import TaskFamily, load_families
     from keras_learned_rule.meta.networks import NetworkSpec
-    from keras_learned_rule.meta.objective import ObjectiveSpec
-    from keras_learned_rule.meta.tasks import TaskSpec
-    from keras_learned_rule.meta.train import make_problem
+    from keras_learned_rule.meta.problem import Problem
+    from keras_learned_rule.meta.schedule import Horizon
     from keras_learned_rule.meta.trainer import MetaTrainer
     from keras_learned_rule.rule.spec import RuleSpec
     from keras_learned_rule.rule.theta import init_theta
 
-    rule, task = RuleSpec.compact(), TaskSpec(NetworkSpec((16, 8)), side=8, ways=3, batch=16)
-    problem = make_problem(glyph_set("ABCDE"), rule, ObjectiveSpec(), [task], lengths=(5, 10))
-    trainer = MetaTrainer(problem, init_theta(rule), updates=1000, truncations=(3,))
-    meta_loss = trainer.update()["meta_loss"]
+    rule = RuleSpec.compact(terms=("competition",))
+    family = TaskFamily([(gaussian_mixture, 1.0)], NetworkSpec((8,)), buckets=1, ways=(3, 3))
+    buckets, pools = load_families([family], seed=0)
+    trainer = MetaTrainer(
+        make_engine(), Problem(rule), buckets, pools, init_theta(rule), updates=1000,
+        horizon=Horizon((5, 10), (2,)),
+    )
+    results = trainer.update()
     ```
     """
 
-    def __init__(self, problem, theta, updates, learning_rate=0.02, truncations=(20,), seed=0):
-        self.problem, self.truncations, self.seed = problem, tuple(truncations), seed
-        self.theta = {name: tf.Variable(a, name=name) for name, a in theta.items()}
-        self._done = tf.Variable(0, dtype=tf.int64)
-        self._particles = tf.nest.map_structure(tf.Variable, empty_particles(problem))
-        schedule = keras.optimizers.schedules.CosineDecay(learning_rate, updates)
-        self._adam = keras.optimizers.Adam(schedule)
-        self._adam.build(list(self.theta.values()))
-        self._compiled = tf.function(self._update)
-        self.checkpoint = tf.train.Checkpoint(
-            theta=list(self.theta.values()),
-            adam=self._adam,
-            particles=tf.nest.flatten(self._particles),
-            done=self._done,
-        )
+    def __init__(
+        self,
+        engine,
+        problem,
+        buckets,
+        pools,
+        theta,
+        updates,
+        learning_rate=0.02,
+        horizon=None,
+        buckets_a_update=None,
+        seed=0,
+    ):
+        _check_tasks(engine, buckets, buckets_a_update)
+        self.engine, self.problem, self.buckets = engine, problem, buckets
+        self.horizon, self.seed, self.updates_done = horizon, seed, 0
+        self._updates, self._learning_rate = updates, learning_rate
+        self._buckets_a_update = buckets_a_update or len(buckets)
+        self._pools = [engine.share(sources.pool) for sources in pools]
+        self._ids = [engine.spread(_local_tasks(engine, bucket.tasks)) for bucket in buckets]
+        self._steps, self._meta_update = {}, engine.compile_shared(meta_update)
+        self._put(self._start(theta))
 
     @property
-    def updates_done(self):
-        """Number of meta-updates done."""
-        return int(self._done)
+    def programs(self):
+        """Set of (bucket, truncation) that have been compiled."""
+        return set(self._steps)
 
     def update(self):
         """Does one meta-update.
 
         Returns:
-            A dict of floats: "meta_loss", "accuracy" (few-shot, after the last of the K steps),
-            "gradient_norm" (mean over tasks before clipping), "clipped" and "skipped" (shares of
-            tasks), "inner_steps" (K), and "position" (mean inner step of the particles).
+            List of `BucketResult`.
         """
         rng = np.random.default_rng([self.seed, self.updates_done])
-        truncation = int(rng.choice(self.truncations))
-        logs = {name: float(value) for name, value in self._compiled(truncation).items()}
-        return {**logs, "inner_steps": truncation}
+        truncation = int(rng.choice(self.horizon.truncations_at(self.updates_done)))
+        used = sorted(rng.choice(len(self.buckets), self._buckets_a_update, replace=False).tolist())
+        lengths = self._scalar(self.horizon.range_at(self.updates_done))
+        gradients, results = [], []
+        for index in used:
+            gradient, result = self._bucket_step(index, truncation, lengths)
+            gradients.append(gradient)
+            results.append(BucketResult(index, truncation, result))
+        tasks = sum(self.buckets[index].tasks for index in used)
+        self._theta, self._adam = self._meta_update(
+            self._theta, self._adam, gradients, self._scalar(tasks), self._scalar(self.rate)
+        )
+        self.updates_done += 1
+        return results
+
+    @property
+    def rate(self):
+        """Adam's learning rate of the next update."""
+        done = min(1.0, self.updates_done / self._updates)
+        return self._learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
 
     def theta_arrays(self):
         """theta as a dict of float32 arrays."""
-        return {name: variable.numpy() for name, variable in self.theta.items()}
+        return self.engine.fetch_shared(self._theta)
 
-    def _update(self, truncation):
-        theta = {name: tf.convert_to_tensor(variable) for name, variable in self.theta.items()}
-        particles = tf.nest.map_structure(tf.convert_to_tensor, self._particles)
-        seed = tf.stack([self.seed, tf.cast(self._done, tf.int32)])
-        particles, gradient, results = meta_step(self.problem, theta, particles, seed, truncation)
-        tf.nest.map_structure(lambda v, new: v.assign(new), self._particles, particles)
-        self._adam.apply_gradients([(gradient[name], v) for name, v in self.theta.items()])
-        self._done.assign_add(1)
-        return _logs(results, self.problem.clip_norm)
+    def state(self):
+        """All that decides how meta-training goes on, as a tree of NumPy arrays."""
+        fetch = self.engine.fetch_spread
+        return {
+            "theta": self.engine.fetch_shared(self._theta),
+            "adam": self.engine.fetch_shared(self._adam),
+            "particles": [fetch(particles) for particles in self._particles],
+        }
+
+    def restore(self, state, updates_done):
+        """Goes on from what `state` returned after a number of updates."""
+        self._put(state)
+        self.updates_done = updates_done
+
+    def _put(self, state):
+        self._theta = self.engine.share(state["theta"])
+        self._adam = self.engine.share(state["adam"])
+        self._particles = [self.engine.spread(p) for p in state["particles"]]
+
+    def _start(self, theta):
+        theta = {name: np.asarray(a, "float32") for name, a in theta.items()}
+        counts = [len(_local_tasks(self.engine, bucket.tasks)) for bucket in self.buckets]
+        particles = [
+            tree.map_structure(np.asarray, finished_particles(self.problem, b.spec, theta, count))
+            for b, count in zip(self.buckets, counts)
+        ]
+        return {"theta": theta, "adam": adam_start(theta), "particles": particles}
+
+    def _bucket_step(self, index, truncation, lengths):
+        bucket = self.buckets[index]
+        if (index, truncation) not in self._steps:
+            step = functools.partial(
+                bucket_step, self.engine, self.problem, bucket.spec, truncation
+            )
+            self._steps[index, truncation] = self.engine.compile_spread(step)
+        seed = np.array([self.seed * len(self.buckets) + index, self.updates_done], "int32")
+        shared = Shared(self._theta, self._pools[bucket.pool], lengths, self.engine.share(seed))
+        tasks = self._ids[index], self._particles[index]
+        (particles, results), gradient = self._steps[index, truncation](shared, tasks)
+        self._particles[index] = particles
+        return gradient, results
+
+    def _scalar(self, value):
+        return self.engine.share(np.asarray(value, "float32"))
 
 
-def _logs(results, clip_norm):
-    norms = tf.stack([r.norm for r in results])
-    finite = tf.math.is_finite(norms)
-    kept = tf.where(finite, norms, 0.0)
-    count = tf.reduce_sum(tf.cast(finite, tf.float32))
+def _local_tasks(engine, tasks):
+    """Indices of the tasks that this process's replicas hold, in their order."""
+    share = tasks // engine.replicas
+    first, count = engine.local_replicas[0], len(engine.local_replicas)
+    return np.arange(first * share, (first + count) * share, dtype="int32")
 
-    def share(flags):
-        return tf.reduce_mean(tf.cast(flags, tf.float32))
 
-    return {
-        "meta_loss": tf.reduce_mean([r.losses for r in results]),
-        "accuracy": tf.reduce_mean([r.accuracies[-1] for r in results]),
-        "gradient_norm": tf.reduce_sum(kept) / tf.maximum(count, 1.0),
-        "clipped": share(kept > clip_norm),
-        "skipped": share(~finite),
-        "position": tf.reduce_mean([tf.cast(r.position, tf.float32) for r in results]),
-    }
+def _check_tasks(engine, buckets, buckets_a_update):
+    for bucket in buckets:
+        if bucket.tasks % engine.replicas:
+            raise ValueError(
+                f"tasks must be a multiple of the {engine.replicas} replicas. "
+                f"Received: tasks={bucket.tasks} of {bucket.name!r}"
+            )
+    if buckets_a_update is not None and not 1 <= buckets_a_update <= len(buckets):
+        raise ValueError(
+            f"buckets_a_update must be in 1..{len(buckets)}, the number of buckets. "
+            f"Received: {buckets_a_update}"
+        )
