@@ -88,7 +88,7 @@ def score_cost(widths, ways, shots, tests):
     ```python
     from keras_learned_rule.meta.cost import score_cost
 
-    assert score_cost((196, 128, 32), ways=10, shots=5, tests=10).flop > 10**7
+    assert score_cost((196, 128, 32), ways=10, shots=5, tests=10).flop > 8 * 10**6
     ```
     """
     width, training, examples = widths[-1], ways * shots, ways * (shots + tests)
