@@ -19,9 +19,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
-from arithmetic import backprop_products, update_products
 
 from keras_learned_rule import RuleBinding, UpdateRule, learned_rule_step
+from keras_learned_rule.meta.cost import Cost, update_cost
+from keras_learned_rule.meta.products import Product, forward_products
 from keras_learned_rule.network.mlp import init_mlp_state, mlp_plan
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.theta import init_theta
@@ -133,20 +134,27 @@ def _seconds(step, count):
     return (time.perf_counter() - wall) / count, (time.process_time() - cpu) / count
 
 
-def products():
-    """The matrix products of each step by its name."""
-    counted = {name: update_products(spec, WIDTHS, BATCH) for name, spec in RULES.items()}
+def costs():
+    """The `Cost` of each step by its name."""
+    counted = {name: update_cost(spec, WIDTHS, BATCH) for name, spec in RULES.items()}
     counted[FIT] = counted["compact"]
-    return {**counted, BACKPROP: backprop_products((*WIDTHS, CLASSES), BATCH)}
+    return {**counted, BACKPROP: backprop_cost((*WIDTHS, CLASSES), BATCH)}
+
+
+def backprop_cost(widths, batch):
+    """The `Cost` of a step of backpropagation: forward, weight gradients, input gradients."""
+    forward = forward_products(widths, batch)
+    weights = [Product(p.inner, p.rows, p.columns) for p in forward]
+    inputs = [Product(p.rows, p.columns, p.inner) for p in forward[1:]]
+    return Cost.of(forward + weights + inputs)
 
 
 def print_steps(seconds, peak, bandwidth):
     """The table of steps against their floors."""
     columns = "step", "XLA", "wall ms", "CPU ms", "GFLOP", "MB", "floor ms", "wall / floor"
     print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
-    for name, needed in products().items():
-        flop, size = sum(p.flop for p in needed), sum(p.bytes for p in needed)
-        floor = max(flop / peak, size / bandwidth)
+    for name, cost in costs().items():
+        floor = max(cost.flop / peak, cost.bytes / bandwidth)
         for compiled in (False, True):
             wall, cpu = seconds[name, compiled]
             cells = (
@@ -154,8 +162,8 @@ def print_steps(seconds, peak, bandwidth):
                 "yes" if compiled else "no",
                 f"{1e3 * wall:.2f}",
                 f"{1e3 * cpu:.2f}",
-                f"{flop / 1e9:.3f}",
-                f"{size / 1e6:.1f}",
+                f"{cost.flop / 1e9:.3f}",
+                f"{cost.bytes / 1e6:.1f}",
                 f"{1e3 * floor:.2f}",
                 f"{wall / floor:.1f}",
             )

@@ -1,12 +1,10 @@
-"""Counts the arithmetic of an update step: the matrix products that it cannot do without.
-
-Additions, normalisations and nonlinearities are not counted, and of the memory only the operands
-and results of the products, each read or written once: both are lower bounds.
-"""
+"""The matrix products that a forward pass and an update step cannot do without."""
 
 from typing import NamedTuple
 
 from keras_learned_rule.rule.theta import theta_shapes
+
+FLOAT_BYTES = 4
 
 
 class Product(NamedTuple):
@@ -26,7 +24,7 @@ class Product(NamedTuple):
     def bytes(self):
         """Bytes of the operands and the result in float32."""
         kernel = self.inner * self.columns * self.taps
-        return 4 * (self.rows * (self.inner + self.columns) + kernel)
+        return FLOAT_BYTES * (self.rows * (self.inner + self.columns) + kernel)
 
 
 def forward_products(widths, batch):
@@ -42,19 +40,11 @@ def forward_products(widths, batch):
     return [Product(batch, lower, upper) for lower, upper in zip(widths, widths[1:])]
 
 
-def backprop_products(widths, batch):
-    """Products of a step of backpropagation: forward, weight gradients, input gradients."""
-    forward = forward_products(widths, batch)
-    weights = [Product(p.inner, p.rows, p.columns) for p in forward]
-    inputs = [Product(p.rows, p.columns, p.inner) for p in forward[1:]]
-    return forward + weights + inputs
-
-
 def update_products(spec, widths, batch):
-    """Products of one step of an update rule with `identical_updates`.
+    """Products of one step of an update rule.
 
     Args:
-        spec: A `RuleSpec`.
+        spec: A `RuleSpec` with `identical_updates`.
         widths: Units of each layer, the inputs first.
         batch: Number of examples.
 
