@@ -7,6 +7,9 @@ from keras import ops
 
 from keras_learned_rule.meta.engines.base import Engine
 
+# Left to itself, TensorFlow draws other numbers with XLA than without.
+ALGORITHM = "philox"
+
 
 class TensorFlowEngine(Engine):
     """See `Engine`.
@@ -52,15 +55,15 @@ class TensorFlowEngine(Engine):
 
     @staticmethod
     def uniform(seed, shape):
-        return tf.random.stateless_uniform(shape, seed)
+        return tf.random.stateless_uniform(shape, seed, alg=ALGORITHM)
 
     @staticmethod
     def normal(seed, shape):
-        return tf.random.stateless_normal(shape, seed)
+        return tf.random.stateless_normal(shape, seed, alg=ALGORITHM)
 
     @staticmethod
     def fold_in(seed, number):
-        return tf.random.fold_in(seed, number)
+        return tf.random.fold_in(seed, number, alg=ALGORITHM)
 
     @staticmethod
     def loop(steps, body, carry):
