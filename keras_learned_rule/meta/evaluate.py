@@ -113,7 +113,7 @@ def final_accuracies(engine, problem, spec, shared, task_ids):
     def one(task_id):
         return _final_accuracy(engine, problem, spec, shared, engine.fold_in(shared.seed, task_id))
 
-    return ops.map(one, task_ids), ()
+    return engine.each(one, task_ids), ()
 
 
 def _final_accuracy(engine, problem, spec, shared, seed):
@@ -140,4 +140,4 @@ def _final_accuracy(engine, problem, spec, shared, seed):
 
     state = initial_network(engine, spec, rule.neuron_network, seed)
     state = ops.fori_loop(0, steps, step, state)
-    return ops.mean(ops.map(accuracy, ops.arange(EPISODES, dtype="int32"))), task.source
+    return ops.mean(engine.each(accuracy, ops.arange(EPISODES, dtype="int32"))), task.source

@@ -69,16 +69,16 @@ def bucket_step(engine, problem, spec, truncation, shared, tasks):
     def one(task):
         return task_step(engine, problem, spec, truncation, shared, *task)
 
-    particles, gradients, results = _each(problem, one, tasks)
+    particles, gradients, results = _each(engine, problem, one, tasks)
     gradient = {name: ops.sum(g, axis=0) for name, g in gradients.items()}
     return (particles, results), gradient
 
 
-def _each(problem, function, tasks):
+def _each(engine, problem, function, tasks):
     if tasks[0].shape[0] == 1:
         result = function(tree.map_structure(lambda a: a[0], tasks))
         return tree.map_structure(lambda a: a[None], result)
-    return (ops.vectorized_map if problem.vectorize else ops.map)(function, tasks)
+    return (ops.vectorized_map if problem.vectorize else engine.each)(function, tasks)
 
 
 def task_step(engine, problem, spec, truncation, shared, task_id, particle):

@@ -4,7 +4,7 @@ import dataclasses
 
 import gin
 
-from keras_learned_rule.network.mlp import init_mlp_state, mlp_plan
+from keras_learned_rule.network.mlp import mlp_plan
 
 
 @gin.configurable
@@ -34,20 +34,9 @@ class NetworkSpec:
         """The network as a `Plan`."""
         return mlp_plan(len(self.widths), self.activation, self.batch_norm)
 
-    def initial_state(self, inputs, normal, backward):
-        """The network's arrays at the start.
-
-        Args:
-            inputs: Number of input units.
-            normal: Function shape -> standard normal tensor, another one at each call.
-            backward: Whether the rule has backward weights.
-
-        Returns:
-            The state, see `unsupervised_update`.
-        """
-        shapes = list(zip((inputs,) + self.widths[:-1], self.widths))
-        draws = [normal(shape) for shape in shapes]
-        return init_mlp_state(draws, [normal(shape) for shape in shapes] if backward else None)
+    def shapes(self, inputs):
+        """Shapes of the weights, bottom-up, for a number of input units."""
+        return list(zip((inputs,) + self.widths[:-1], self.widths))
 
     def __str__(self):
         layers = "-".join(map(str, self.widths))

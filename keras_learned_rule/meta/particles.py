@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 from keras import ops, tree
 
 from keras_learned_rule.meta.tasks import make_task
+from keras_learned_rule.network.mlp import init_mlp_state
 
 # What the random numbers of a particle are for: folded into its seed.
-LENGTH, SOURCE, CLASSES, INPUTS, COEFFICIENTS, UNLABELLED, LABELLED, WEIGHTS = range(8)
+LENGTH, TASK, WEIGHTS, UNLABELLED, LABELLED = range(5)
 
 
 class Particle(NamedTuple):
@@ -29,12 +30,14 @@ class Particle(NamedTuple):
 
 def initial_network(engine, spec, backward, task_seed):
     """The network's arrays at the start of the inner loop that this seed belongs to."""
-    count = itertools.count(WEIGHTS)
-
-    def normal(shape):
-        return engine.normal(engine.fold_in(task_seed, next(count)), shape)
-
-    return spec.network.initial_state(spec.inputs, normal, backward)
+    # One draw for all weights: each random operation costs compilers a fifth of a second.
+    shapes = spec.network.shapes(spec.inputs) * (2 if backward else 1)
+    sizes = [rows * columns for rows, columns in shapes]
+    draws = engine.normal(engine.fold_in(task_seed, WEIGHTS), (sum(sizes),))
+    parts = ops.split(draws, list(itertools.accumulate(sizes[:-1])))
+    normals = [ops.reshape(part, shape) for part, shape in zip(parts, shapes)]
+    layers = len(spec.network.widths)
+    return init_mlp_state(normals[:layers], normals[layers:] or None)
 
 
 def new_particle(engine, problem, spec, theta, lengths, seed):
@@ -64,7 +67,8 @@ def new_particle(engine, problem, spec, theta, lengths, seed):
 
 def finished_particles(problem, spec, theta, count):
     """`count` particles, stacked, whose inner loops are over: the next meta-step renews them."""
-    state = spec.network.initial_state(spec.inputs, ops.ones, problem.rule.neuron_network)
+    ones = [ops.ones(shape) for shape in spec.network.shapes(spec.inputs)]
+    state = init_mlp_state(ones, ones if problem.rule.neuron_network else None)
     one = Particle(problem.estimator.start(theta, state), 0, 0, ops.zeros((2,), "int32"))
     one = tree.map_structure(lambda a: ops.convert_to_tensor(a), one)
     return tree.map_structure(lambda a: ops.repeat(a[None], count, axis=0), one)
@@ -86,15 +90,7 @@ def renewed(engine, problem, spec, theta, particle, lengths, seed):
 
 def particle_task(engine, spec, pool, task_seed):
     """The `Task` of an inner loop, the same for as long as it lives."""
-
-    def draws(purpose, shape):
-        return engine.uniform(engine.fold_in(task_seed, purpose), shape)
-
-    return make_task(
-        spec,
-        pool,
-        source_draw=draws(SOURCE, ()),
-        class_draws=draws(CLASSES, (pool.class_table.shape[0],)),
-        input_draws=draws(INPUTS, (spec.inputs,)),
-        coefficient_draws=draws(COEFFICIENTS, (len(spec.augmentations),)),
-    )
+    sizes = (1, pool.class_table.shape[0], spec.inputs, len(spec.augmentations))
+    draws = engine.uniform(engine.fold_in(task_seed, TASK), (sum(sizes),))
+    parts = ops.split(draws, list(itertools.accumulate(sizes[:-1])))
+    return make_task(spec, pool, parts[0][0], *parts[1:])

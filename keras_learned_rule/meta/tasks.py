@@ -163,7 +163,7 @@ def labelled_episodes(spec, pool, task, draws, noise=None):
     episode, half = spec.episode, pool.class_table.shape[1] // 2
     slots = ops.concatenate(episode.labels())
     place = ops.concatenate([_counts(n, episode.ways) for n in (episode.shots, episode.tests)])
-    is_test = ops.arange(len(slots)) >= episode.ways * episode.shots
+    is_test = ops.arange(slots.shape[0]) >= episode.ways * episode.shots
     # One draw a class and purpose: where to start; one a class: which half is for training.
     training_start, test_start = (
         ops.take(_integers(draws[:, i * spec.ways : (i + 1) * spec.ways, 1], half), slots, axis=1)

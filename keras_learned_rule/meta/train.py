@@ -103,26 +103,35 @@ def train(
     """
     settings = _plain(dict(locals()))
     _check_numbers(updates=updates, evaluation_steps=evaluation_steps)
+    # First of all: some strategies must be made before TensorFlow has computed anything.
+    engine = None if dry_run else make_engine()
     problem = Problem(rule, objective, estimator, clip_norm, remat, vectorize)
     theta = _starting_theta(start_from, rule, seed)
-    buckets, pools = load_families(families, seed)
-    held_out_buckets = load_families(held_out, HELD_OUT_SEED) if held_out else ([], [])
+    training = load_families(families, seed)
+    held_out = load_families(held_out, HELD_OUT_SEED) if held_out else ([], [])
     if dry_run:
         from keras_learned_rule.meta.dry_run import describe
 
-        print(describe(problem, buckets, pools, held_out_buckets, horizon, updates))
+        print(describe(problem, *training, held_out, horizon, updates))
         return None
-    engine = make_engine()
     trainer = MetaTrainer(
-        engine, problem, buckets, pools, theta, updates, learning_rate, horizon, buckets_a_update, seed
+        engine,
+        problem,
+        *training,
+        theta,
+        updates,
+        learning_rate,
+        horizon,
+        buckets_a_update,
+        seed,
     )
-    evaluator = Evaluator(engine, problem, *held_out_buckets, seed=HELD_OUT_SEED)
+    evaluator = Evaluator(engine, problem, *held_out, seed=HELD_OUT_SEED)
     config = {"settings": settings, "gin": operative_config()}
     folder = RunFolder(run_dir, config, provenance(), engine.process)
     print(f"Meta-training on {engine.described}; at most {_programs(trainer)} programs", flush=True)
     if folder.restore(trainer):
         print(f"Continuing {run_dir} after {trainer.updates_done} meta-updates", flush=True)
-    Run(folder, trainer, pools, evaluator, evaluation_steps, intervals, updates, tensorboard).go()
+    Run(folder, trainer, training[1], evaluator, evaluation_steps, intervals, updates, tensorboard).go()
     return trainer
 
 

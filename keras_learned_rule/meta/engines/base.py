@@ -40,6 +40,11 @@ class Engine:
         raise NotImplementedError
 
     @staticmethod
+    def each(function, trees):
+        """Applies `function` to each entry along the first axis of a tree, one after the other."""
+        raise NotImplementedError
+
+    @staticmethod
     def remat(function):
         """`function` such that reverse mode computes it again instead of keeping its insides.
 

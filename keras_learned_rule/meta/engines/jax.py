@@ -59,6 +59,10 @@ class JaxEngine(Engine):
         return ops.fori_loop(0, steps, body, carry)
 
     @staticmethod
+    def each(function, trees):
+        return ops.map(function, trees)
+
+    @staticmethod
     def remat(function):
         return keras.remat(function)
 
@@ -108,6 +112,16 @@ class JaxEngine(Engine):
 
     def _sharding(self, spec):
         return NamedSharding(self._mesh, spec)
+
+
+def split_cpu(devices):
+    """Makes JAX treat the CPU as several devices.
+
+    Raises:
+        RuntimeError: JAX is in use already and has fewer.
+    """
+    if devices > 1:
+        jax.config.update("jax_num_cpu_devices", devices)
 
 
 def _key(seed):

@@ -7,6 +7,9 @@ from keras import ops
 
 from keras_learned_rule.meta.engines.base import Engine
 
+# Left to itself, TensorFlow draws other numbers with XLA than without.
+ALGORITHM = "philox"
+
 
 class TensorFlowEngine(Engine):
     """See `Engine`.
@@ -16,7 +19,8 @@ class TensorFlowEngine(Engine):
 
     Args:
         strategy: A `tf.distribute.Strategy`. Defaults to the current one.
-        jit_compile: Whether XLA compiles the replicas' computation. Defaults to `True`.
+        jit_compile: Whether XLA compiles the replicas' computation. Defaults to `"auto"`: on
+            accelerators.
 
     Example:
 
@@ -31,8 +35,10 @@ class TensorFlowEngine(Engine):
     ```
     """
 
-    def __init__(self, strategy=None, jit_compile=True):
+    def __init__(self, strategy=None, jit_compile="auto"):
         self._strategy = strategy or tf.distribute.get_strategy()
+        if jit_compile == "auto":
+            jit_compile = any(d.device_type != "CPU" for d in tf.config.list_logical_devices())
         self._jit_compile = jit_compile
         self.replicas = self._strategy.num_replicas_in_sync
         ids = self._strategy.experimental_distribute_values_from_function(
@@ -49,15 +55,15 @@ class TensorFlowEngine(Engine):
 
     @staticmethod
     def uniform(seed, shape):
-        return tf.random.stateless_uniform(shape, seed)
+        return tf.random.stateless_uniform(shape, seed, alg=ALGORITHM)
 
     @staticmethod
     def normal(seed, shape):
-        return tf.random.stateless_normal(shape, seed)
+        return tf.random.stateless_normal(shape, seed, alg=ALGORITHM)
 
     @staticmethod
     def fold_in(seed, number):
-        return tf.random.fold_in(seed, number)
+        return tf.random.fold_in(seed, number, alg=ALGORITHM)
 
     @staticmethod
     def loop(steps, body, carry):
@@ -68,6 +74,11 @@ class TensorFlowEngine(Engine):
             (tf.constant(0), carry),
             maximum_iterations=steps,
         )[1]
+
+    @staticmethod
+    def each(function, trees):
+        # ops.map calls the function twice, the first time for shapes: it shall trace only once.
+        return ops.map(tf.function(function, autograph=False), trees)
 
     @staticmethod
     def remat(function):
@@ -101,11 +112,11 @@ class TensorFlowEngine(Engine):
         )
 
     def compile_shared(self, function):
-        compiled = tf.function(function, jit_compile=self._jit_compile)
+        compiled = tf.function(function, autograph=False, jit_compile=self._jit_compile)
         return tf.function(lambda *shared: self._strategy.run(compiled, args=shared))
 
     def compile_spread(self, function):
-        compiled = tf.function(function, jit_compile=self._jit_compile)
+        compiled = tf.function(function, autograph=False, jit_compile=self._jit_compile)
 
         def on_replica(shared, spread):
             spread, sums = compiled(shared, spread)
@@ -131,3 +142,15 @@ class TensorFlowEngine(Engine):
 
     def _local(self, value):
         return self._strategy.experimental_local_results(value)
+
+
+def split_cpu(devices):
+    """Makes TensorFlow treat the CPU as several devices.
+
+    Raises:
+        RuntimeError: TensorFlow is in use already and has fewer.
+    """
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    if devices > 1 and len(tf.config.get_logical_device_configuration(cpu) or [0]) != devices:
+        parts = [tf.config.LogicalDeviceConfiguration()] * devices
+        tf.config.set_logical_device_configuration(cpu, parts)

@@ -1,0 +1,58 @@
+"""Starts `meta_child.py`, in one process or several, and reads what it left."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+TESTS = Path(__file__).parent
+
+
+def start(backend, environment=(), **settings):
+    """A child process; see `meta_child.SETTINGS`."""
+    paths = os.pathsep.join([str(TESTS.parent), str(TESTS)])
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        "PYTHONPATH": paths,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        **dict(environment),
+    }
+    command = [sys.executable, str(TESTS / "meta_child.py"), json.dumps(settings)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def finish(process):
+    """Waits; the last line of output as json, if there is one."""
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err[-3000:]
+    return json.loads(out.splitlines()[-1])
+
+
+def theta_after(folder, backend, name="theta", **settings):
+    """(theta, what the child reported) of a child that runs to its end."""
+    path = Path(folder) / f"{name}.npz"
+    report = finish(start(backend, out=str(path), **settings))
+    return read(path), report
+
+
+def read(path):
+    with np.load(path) as file:
+        return dict(file)
+
+
+def workers(count):
+    """The environment of each of several workers on this machine, as TF_CONFIG."""
+    sockets = [socket.socket() for _ in range(count)]
+    for s in sockets:
+        s.bind(("127.0.0.1", 0))
+    cluster = {"worker": [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]}
+    for s in sockets:
+        s.close()
+    tasks = [{"type": "worker", "index": i} for i in range(count)]
+    return [{"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})} for task in tasks]
