@@ -89,6 +89,8 @@ def updates(settings):
         *load_families([family], seed=0),
         init_theta(rule),
         updates=100,
+        # Adam divides by the size of the gradient, and with it multiplies what is rounding.
+        learning_rate=0.005,
         horizon=horizon,
     )
     for _ in range(settings["updates"]):
