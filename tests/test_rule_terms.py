@@ -6,6 +6,7 @@ import rule_cases as cases
 from keras import ops
 
 from keras_learned_rule.rule import merge
+from keras_learned_rule.rule.scaling import standardize
 from keras_learned_rule.rule.signals import LayerSignals
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.terms import weight_change_terms
@@ -29,9 +30,9 @@ def layer():
 def signals(layer):
     return LayerSignals(
         w=ops.convert_to_tensor(layer["w"]),
-        x_lower=ops.convert_to_tensor(layer["x"]),
-        x_upper=ops.convert_to_tensor(layer["y"]),
-        z_upper=ops.convert_to_tensor(layer["z"]),
+        x_lower=standardize(ops.convert_to_tensor(layer["x"])),
+        x_upper=standardize(ops.convert_to_tensor(layer["y"])),
+        z_upper=standardize(ops.convert_to_tensor(layer["z"])),
         temperature=ops.convert_to_tensor(TEMPERATURE, "float64"),
     )
 

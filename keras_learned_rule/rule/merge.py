@@ -2,12 +2,8 @@
 
 from keras import ops
 
-from keras_learned_rule.rule.scaling import (
-    STATISTICS_EPSILON,
-    bounded_columns,
-    column_rms_one,
-)
-from keras_learned_rule.rule.terms import weight_change_terms
+from keras_learned_rule.rule.scaling import bounded_columns, column_rms_one
+from keras_learned_rule.rule.terms import weight_change_terms, weighted_terms
 from keras_learned_rule.rule.theta import MAX_STEP
 
 
@@ -61,9 +57,8 @@ def compact_direction(spec, theta, signals, blend):
     Returns:
         Tensor [n_lower, n_upper].
     """
-    terms = weight_change_terms(spec.terms, signals)
     coefficients = ops.matmul(blend, theta["merge/coefficients"])
-    merged = sum(coefficients[i] * term for i, term in enumerate(terms))
+    merged = weighted_terms(spec.terms, coefficients, signals)
     return merged * ops.rsqrt(ops.mean(ops.square(merged)) + 1e-12)
 
 
@@ -84,10 +79,8 @@ def compact_bias_change(theta, z_upper, h_upper, blend):
     The target is learned: a negative one makes units sparse. With a neuron network its bias
     readout is added.
     """
-    mean = ops.mean(z_upper, axis=0)
-    variance = ops.mean(ops.square(z_upper - mean), axis=0)
-    spread = ops.sqrt(variance + STATISTICS_EPSILON)
-    change = mean - spread * ops.sum(blend * theta["merge/bias_target"])
+    target = ops.sum(blend * theta["merge/bias_target"])
+    change = z_upper.mean[0] - z_upper.deviation[0] * target
     if h_upper is not None:
         change = change + published_bias_change(theta, h_upper)
     # A share below 1 of the way to the target cannot overshoot.

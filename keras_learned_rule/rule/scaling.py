@@ -1,5 +1,7 @@
 """The few ways in which the rule brings tensors to a common scale."""
 
+from typing import Any, NamedTuple
+
 from keras import ops
 
 STATISTICS_EPSILON = 1e-6
@@ -15,11 +17,26 @@ def bounded_columns(m):
     return m * ops.rsqrt(1.0 + ops.mean(ops.square(m), axis=0, keepdims=True))
 
 
+class Standardized(NamedTuple):
+    """A signal [E, n] that was brought to mean 0 and variance 1 over the examples, and its scale.
+
+    Attributes:
+        values: [E, n], standardized.
+        mean: [1, n], mean before.
+        deviation: [1, n], standard deviation before.
+    """
+
+    values: Any
+    mean: Any
+    deviation: Any
+
+
 def standardize(x):
     """Centres x [E, n] over the examples and scales each unit to variance 1."""
-    centred = x - ops.mean(x, axis=0, keepdims=True)
-    variance = ops.mean(ops.square(centred), axis=0, keepdims=True)
-    return centred * ops.rsqrt(variance + STATISTICS_EPSILON)
+    mean = ops.mean(x, axis=0, keepdims=True)
+    centred = x - mean
+    variance = ops.mean(ops.square(centred), axis=0, keepdims=True) + STATISTICS_EPSILON
+    return Standardized(centred * ops.rsqrt(variance), mean, ops.sqrt(variance))
 
 
 def example_count(x):

@@ -30,9 +30,9 @@ class LayerSignals(NamedTuple):
 
     Attributes:
         w: [n_lower, n_upper], the weights with every column scaled to rms 1.
-        x_lower: [E, n_lower], input of the weights.
-        x_upper: [E, n_upper], post-activations.
-        z_upper: [E, n_upper], pre-activations.
+        x_lower: `Standardized` input of the weights, [E, n_lower].
+        x_upper: `Standardized` post-activations, [E, n_upper].
+        z_upper: `Standardized` pre-activations, [E, n_upper].
         h_upper: [n_upper, E, hidden_width] hidden states, None without a neuron network.
         rows_lower: Readouts of the hidden states below, from `readout_rows`, None likewise.
         rows_upper: Readouts of the hidden states above, likewise.

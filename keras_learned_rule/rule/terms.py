@@ -7,9 +7,13 @@ paper: appendix A, with the equations that its code computes. `competition`, `de
 
 from keras import ops
 
-from keras_learned_rule.rule.scaling import example_count, standardize
+from keras_learned_rule.rule.products import product, product_over_examples
+from keras_learned_rule.rule.scaling import example_count
 
 _TERMS = {}
+# What the Hebbian terms correlate the input with. They are linear in it, so that a weighted sum of
+# them takes one product.
+_HEBBIAN = {"hebb": lambda s: s.x_upper.values, "hebb_z": lambda s: s.z_upper.values}
 
 
 def weight_change_terms(names, signals):
@@ -23,6 +27,23 @@ def weight_change_terms(names, signals):
         A list of [n_lower, n_upper] tensors in the order of `names`.
     """
     return [_TERMS[name](signals) for name in names]
+
+
+def weighted_terms(names, coefficients, signals):
+    """The sum of the terms, each times its coefficient.
+
+    Args:
+        names: Names out of `term_names.TERMS`, at least one.
+        coefficients: [terms], in the order of `names`.
+        signals: `LayerSignals` of the weight layer.
+
+    Returns:
+        Tensor [n_lower, n_upper].
+    """
+    weights = {name: coefficients[i] for i, name in enumerate(names)}
+    others = [weights[name] * _TERMS[name](signals) for name in names if name not in _HEBBIAN]
+    upper = [weights[name] * _HEBBIAN[name](signals) for name in names if name in _HEBBIAN]
+    return sum(others + ([_hebbian(signals, sum(upper))] if upper else []))
 
 
 def _term(name):
@@ -45,30 +66,32 @@ def _large_decay(s):
 
 @_term("decorr_x")
 def _decorr_x(s):
-    x = standardize(s.x_upper)
+    x = s.x_upper.values
     width = ops.cast(ops.shape(x)[1], x.dtype)
-    m = ops.matmul(s.w, ops.matmul(ops.transpose(x), x) / (example_count(x) * ops.sqrt(width)))
+    m = product(s.w, product_over_examples(x, x) / (example_count(x) * ops.sqrt(width)))
     return m * ops.rsqrt(ops.mean(ops.square(m) + 1e-8))
 
 
 @_term("hebb")
 def _hebb(s):
-    lower, upper = standardize(s.x_lower), standardize(s.x_upper)
-    return -ops.matmul(ops.transpose(lower), upper) / example_count(upper)
+    return _hebbian(s, _HEBBIAN["hebb"](s))
 
 
 @_term("hebb_z")
 def _hebb_z(s):
-    lower, upper = standardize(s.x_lower), standardize(s.z_upper)
-    return -ops.matmul(ops.transpose(lower), upper) / example_count(upper)
+    return _hebbian(s, _HEBBIAN["hebb_z"](s))
+
+
+def _hebbian(s, upper):
+    return product_over_examples(s.x_lower.values, upper / -example_count(upper))
 
 
 @_term("competition")
 def _competition(s):
     # Soft winner-take-all: units that win more than their mean on an example move towards it.
-    shares = ops.softmax(standardize(s.z_upper) / s.temperature, axis=-1)
-    inputs = s.x_lower - ops.mean(s.x_lower, axis=0, keepdims=True)
-    change = ops.matmul(ops.transpose(inputs), shares)
+    shares = ops.softmax(s.z_upper.values / s.temperature, axis=-1)
+    change = product_over_examples(s.x_lower.values, shares)
+    change = change * ops.transpose(s.x_lower.deviation)
     # Its natural size falls with the number of units and examples; only its direction counts.
     scale = ops.mean(ops.square(change), axis=0, keepdims=True)
     return -change * ops.rsqrt(scale + 1e-12)
@@ -76,9 +99,9 @@ def _competition(s):
 
 @_term("decorrelation")
 def _decorrelation(s):
-    z = standardize(s.z_upper)
-    correlation = ops.matmul(ops.transpose(z), z) / example_count(z)
-    return ops.matmul(s.w, _without_diagonal(correlation))
+    z = s.z_upper.values
+    correlation = product_over_examples(z, z) / example_count(z)
+    return product(s.w, _without_diagonal(correlation))
 
 
 @_term("0_order")

@@ -10,8 +10,9 @@ from keras import ops
 
 from keras_learned_rule.rule import merge
 from keras_learned_rule.rule.neuron import hidden_states, lower_hidden_states
+from keras_learned_rule.rule.products import product
 from keras_learned_rule.rule.readouts import readout_rows
-from keras_learned_rule.rule.scaling import column_rms_one
+from keras_learned_rule.rule.scaling import column_rms_one, standardize
 from keras_learned_rule.rule.signals import LayerSignals, Signals
 
 
@@ -125,7 +126,7 @@ def forward(plan, state, x):
     record = Signals([], [], [], [], [], [])
     for layer, arrays in zip(plan.layers, state):
         passage = layer.receive(x)
-        a = ops.matmul(passage.examples, arrays["w"])
+        a = product(passage.examples, arrays["w"])
         mean = ops.mean(a, axis=0)
         variance = ops.mean(ops.square(a - mean), axis=0)
         z = a if layer.epsilon is None else (a - mean) * ops.rsqrt(variance + layer.epsilon)
@@ -162,9 +163,9 @@ def layer_signals(spec, theta, state, signals, hs, i, direction):
         )
     return LayerSignals(
         w=column_rms_one(state[i]["w" if direction == "forward" else "v"]),
-        x_lower=signals.pres[i],
-        x_upper=signals.xs[i],
-        z_upper=signals.zs[i],
+        x_lower=standardize(signals.pres[i]),
+        x_upper=standardize(signals.xs[i]),
+        z_upper=standardize(signals.zs[i]),
         **hidden,
     )
 
