@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from keras_learned_rule.data.augment import Augmentation, augmented
+from keras_learned_rule.meta.field_checks import check_integer
 from keras_learned_rule.meta.networks import NetworkSpec
 from keras_learned_rule.meta.unroll import Episode, InnerData
 
@@ -45,9 +46,7 @@ class TaskSpec:
 
     def __post_init__(self):
         for name, least in (("ways", 2), ("shots", 1), ("tests", 1), ("batch", 2)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be an integer of at least {least}. Received: {value!r}")
+            check_integer(name, getattr(self, name), least)
         for augmentation in self.augmentations:
             if not isinstance(augmentation, Augmentation):
                 raise ValueError(
@@ -189,7 +188,9 @@ def _integers(draws, bound):
 def _pictures(spec, pool, task, slots, columns, draws, noise):
     """Input rows [K, n, inputs], and the coefficients [K, n, augmentations] behind them."""
     rows = ops.take(task.classes, slots)
-    indices = ops.take(ops.reshape(pool.class_table, (-1,)), rows * pool.class_table.shape[1] + columns)
+    indices = ops.take(
+        ops.reshape(pool.class_table, (-1,)), rows * pool.class_table.shape[1] + columns
+    )
     chosen = ops.take(pool.images, ops.reshape(indices, (-1,)), axis=0)
     images = ops.cast(chosen, "float32") / 255.0
     coefficients = 2.0 * draws[..., CHOICE_DRAWS:] - 1.0
