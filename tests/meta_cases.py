@@ -68,7 +68,7 @@ def trainer(*families, seed=0, **overrides):
 
 
 def as_numpy(nested):
-    return tree.map_structure(np.asarray, nested)
+    return tree.map_structure(lambda a: None if a is None else np.asarray(a), nested)
 
 
 def assert_equal(one, other, tolerance=0.0):

@@ -63,13 +63,14 @@ class ImageSet:
         """Lists the images of each class, for drawing tasks by plain indexing.
 
         Args:
-            columns: int, even, at least the size of the largest class. Defaults to that size.
+            columns: int, even, at least the size of the largest class. Defaults to that size,
+                made even.
 
         Returns:
-            An int32 array `[classes, columns]` of indices into `images`. The two halves of a row have no image in common, so that
-            one can be learned from and the other tested on; each repeats its images as far as
-            the class is smaller. Rows are in an order of their own, the same at every call, so
-            that neighbours are not images made alike.
+            An int32 array `[classes, columns]` of indices into `images`. The two halves of a row
+            have no image in common, so that one can be learned from and the other tested on;
+            each repeats its images as far as the class is smaller. Rows are in an order of their
+            own, the same at every call, so that neighbours are not images made alike.
 
         Raises:
             ValueError: if a class has fewer than two images.
