@@ -19,7 +19,7 @@ from keras_learned_rule.meta.tasks import (
     unlabelled_batches,
 )
 
-STEPS, SIZE, MEMBERS = 3, 4, 21
+STEPS, SIZE, MEMBERS = 3, 4, 20
 SPEC = TaskSpec(shape=(SIZE, SIZE, 1), ways=3, shots=3, tests=5, batch=40, permute=False)
 EPISODE = 3 * (3 + 5)
 

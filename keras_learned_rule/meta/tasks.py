@@ -145,7 +145,7 @@ def inner_data(spec, pool, task, draws, noise=None):
 
 
 def unlabelled_batches(spec, pool, task, draws, noise=None):
-    """Batches [K, batch, inputs] in 0..1 from draws [K, batch, draws_an_image]; see `inner_data`."""
+    """Batches [K, batch, inputs] from draws [K, batch, draws_an_image]; see `inner_data`."""
     slots = _integers(draws[..., 0], spec.ways)
     columns = _integers(draws[..., 1], pool.class_table.shape[1])
     return _pictures(spec, pool, task, slots, columns, draws, noise)[0]
@@ -156,7 +156,8 @@ def labelled_episodes(spec, pool, task, draws, noise=None):
 
     The training examples of a class come from one half of its row in the class table, the test
     examples from the other; the halves have no picture in common. Each takes consecutive entries
-    from a random start. Coefficients are those of the augmentations that are not `of_task`, of
+    from a random start, of which some may be the same picture in classes that are smaller than
+    the largest. Coefficients are those of the augmentations that are not `of_task`, of
     mean 0 and variance 1.
     """
     episode, half = spec.episode, pool.class_table.shape[1] // 2
