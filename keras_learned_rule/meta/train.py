@@ -131,7 +131,7 @@ def train(
     print(f"Meta-training on {engine.described}; at most {_programs(trainer)} programs", flush=True)
     if folder.restore(trainer):
         print(f"Continuing {run_dir} after {trainer.updates_done} meta-updates", flush=True)
-    Run(folder, trainer, training[1], evaluator, evaluation_steps, intervals, updates, tensorboard).go()
+    Run(folder, trainer, evaluator, evaluation_steps, intervals, updates, tensorboard).go()
     return trainer
 
 
