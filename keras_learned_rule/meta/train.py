@@ -126,8 +126,9 @@ def train(
         seed,
     )
     evaluator = Evaluator(engine, problem, *held_out, seed=HELD_OUT_SEED)
-    config = {"settings": settings, "gin": operative_config()}
-    folder = RunFolder(run_dir, config, provenance(), engine.process)
+    config = {"settings": settings, "gin": gin.config_str()}
+    origin = {**provenance(), "operative_config": operative_config()}
+    folder = RunFolder(run_dir, config, origin, engine.process)
     print(f"Meta-training on {engine.described}; at most {_programs(trainer)} programs", flush=True)
     if folder.restore(trainer):
         print(f"Continuing {run_dir} after {trainer.updates_done} meta-updates", flush=True)
