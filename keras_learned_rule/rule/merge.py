@@ -23,8 +23,7 @@ def published_change(spec, theta, direction, signals):
     coefficients = theta[f"merge/{direction}/coefficients"]
     count = len(spec.terms)
     merged = theta[f"merge/{direction}/offset"] + sum(
-        coefficients[i] * bounded_columns(term)
-        for i, term in enumerate(terms)
+        coefficients[i] * bounded_columns(term) for i, term in enumerate(terms)
     )
     merged = merged / count
     shrinking = ops.relu(ops.mean(merged * signals.w))

@@ -1,0 +1,76 @@
+"""The compact update as plain TensorFlow, term by term from the definitions.
+
+What benchmarks/meta_step.py compares with: no signal is shared between terms, none are merged
+before their product. The same numbers come out.
+"""
+
+import tensorflow as tf
+
+from keras_learned_rule.rule.merge import layer_blend
+from keras_learned_rule.rule.theta import MAX_STEP
+from keras_learned_rule.rule.update import forward
+
+
+def plain_update(spec, theta, plan, state, x, learning_rate):
+    """Stands in for `unsupervised_update` of a compact rule without neuron network."""
+    signals = forward(plan, state, x)
+    new_state = []
+    for i, old in enumerate(state):
+        blend = layer_blend(spec.groups, i, len(state), old["w"].dtype)
+        own = {n: tf.reduce_sum(blend * theta[f"merge/{n}"]) for n in _OWN}
+        coefficients = tf.linalg.matvec(theta["merge/coefficients"], blend, transpose_a=True)
+        w, lower, z, y = _rms_one(old["w"]), signals.pres[i], signals.zs[i], signals.xs[i]
+        merged = 0.0
+        for j, name in enumerate(spec.terms):
+            merged += coefficients[j] * _TERMS[name](w, lower, z, y, own)
+        merged *= tf.math.rsqrt(tf.reduce_mean(merged**2) + 1e-12)
+        stepped = w - MAX_STEP * tf.sigmoid(own["step"]) * learning_rate * merged
+        mean, variance = tf.nn.moments(z, 0)
+        change = mean - tf.sqrt(variance + 1e-6) * own["bias_target"]
+        new_state.append(
+            {
+                "w": _rms_one(stepped) / w.shape[0] ** 0.5,
+                "b": old["b"] - learning_rate * tf.sigmoid(own["bias_rate"]) * change,
+            }
+        )
+    return tuple(new_state), signals
+
+
+_OWN = ("log_temperature", "step", "bias_rate", "bias_target")
+
+
+def _rms_one(w):
+    return w * tf.math.rsqrt(tf.reduce_mean(w**2, 0, keepdims=True) + 1e-6)
+
+
+def _standard(x):
+    mean, variance = tf.nn.moments(x, 0)
+    return (x - mean) * tf.math.rsqrt(variance + 1e-6)
+
+
+def _correlation(a, b):
+    return tf.matmul(_standard(a), _standard(b), transpose_a=True) / a.shape[0]
+
+
+def _competition(w, lower, z, y, own):
+    shares = tf.nn.softmax(_standard(z) / tf.exp(own["log_temperature"]))
+    change = tf.matmul(lower - tf.reduce_mean(lower, 0), shares, transpose_a=True)
+    return -change * tf.math.rsqrt(tf.reduce_mean(change**2, 0, keepdims=True) + 1e-12)
+
+
+def _decorr_x(w, lower, z, y, own):
+    change = w @ (_correlation(y, y) / y.shape[1] ** 0.5)
+    return change * tf.math.rsqrt(tf.reduce_mean(change**2 + 1e-8))
+
+
+_TERMS = {
+    "competition": _competition,
+    "decorr_x": _decorr_x,
+    "decorrelation": lambda w, lower, z, y, own: (
+        w @ (_correlation(z, z) * (1.0 - tf.eye(z.shape[1])))
+    ),
+    "hebb": lambda w, lower, z, y, own: -_correlation(lower, y),
+    "hebb_z": lambda w, lower, z, y, own: -_correlation(lower, z),
+    "large_decay": lambda w, lower, z, y, own: w * tf.abs(w),
+    "w_base": lambda w, lower, z, y, own: w,
+}
