@@ -4,6 +4,7 @@ import dataclasses
 
 import gin
 
+import keras_learned_rule.data.sources  # noqa: F401, for gin
 from keras_learned_rule.meta.engine import make_engine
 from keras_learned_rule.meta.estimators import TruncatedBackprop
 from keras_learned_rule.meta.evaluate import Evaluator
@@ -112,7 +113,7 @@ def train(
     if dry_run:
         from keras_learned_rule.meta.dry_run import describe
 
-        print(describe(problem, *training, held_out, horizon, updates))
+        print(describe(problem, *training, held_out, horizon, updates, buckets_a_update))
         return None
     trainer = MetaTrainer(
         engine,
