@@ -45,7 +45,10 @@ def test_the_newest_comes_back_as_it_was(checkpoints):
 
 
 def test_two_are_kept(checkpoints):
-    assert [file.name[:16] for file in files(checkpoints)] == ["update-000000010", "update-000000015"]
+    assert [file.name[:16] for file in files(checkpoints)] == [
+        "update-000000010",
+        "update-000000015",
+    ]
 
 
 def test_processes_have_their_own(checkpoints, tmp_path):
@@ -83,7 +86,9 @@ def test_another_shape_or_array_is_an_error_that_names_it(checkpoints):
 @pytest.mark.parametrize(
     "number, advice", [(errno.ENOSPC, "the disk is full"), (errno.EACCES, "writable")]
 )
-def test_a_write_that_fails_says_why_and_leaves_the_old_ones(checkpoints, monkeypatch, number, advice):
+def test_a_write_that_fails_says_why_and_leaves_the_old_ones(
+    checkpoints, monkeypatch, number, advice
+):
     def fail(file):
         raise OSError(number, os.strerror(number))
 

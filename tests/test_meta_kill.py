@@ -76,4 +76,3 @@ def test_killed_runs_end_bit_for_bit_like_an_uninterrupted_one(tmp_path, backend
 def records_seconds(folder):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return max(line.get("seconds", 0.0) for line in lines)
-

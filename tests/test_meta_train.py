@@ -164,5 +164,7 @@ def test_settings_out_of_range_are_refused(tmp_path, settings, message):
 
 
 def test_intervals_are_positive():
-    with pytest.raises(ValueError, match="checkpoint must be an integer of at least 1. Received: 0"):
+    with pytest.raises(
+        ValueError, match="checkpoint must be an integer of at least 1. Received: 0"
+    ):
         Intervals(checkpoint=0)

@@ -28,7 +28,9 @@ def run(trainer, updates):
 @pytest.fixture(scope="module")
 def whole():
     """A trainer after six updates, its records, and (state, theta) after each."""
-    trainer = meta_cases.trainer(learning_rate=RATE, horizon=Horizon((4, 9), (1, 2), grow_updates=3))
+    trainer = meta_cases.trainer(
+        learning_rate=RATE, horizon=Horizon((4, 9), (1, 2), grow_updates=3)
+    )
     states, records = [trainer.state()], []
     for _ in range(6):
         records += run(trainer, 1)
@@ -147,7 +149,9 @@ def test_persistent_es_moves_theta_too():
 def test_tasks_must_divide_over_replicas():
     engine = meta_cases.engine()
     engine.replicas = 3
-    with pytest.raises(ValueError, match="multiple of the 3 replicas. Received: tasks=2 of 'digits"):
+    with pytest.raises(
+        ValueError, match="multiple of the 3 replicas. Received: tasks=2 of 'digits"
+    ):
         meta_cases.trainer(engine=engine)
 
 
@@ -170,9 +174,7 @@ def evaluator():
         tests=TESTS,
         batches=(40,),
     )
-    return Evaluator(
-        meta_cases.engine(), meta_cases.problem(), *load_families([family], seed=0)
-    )
+    return Evaluator(meta_cases.engine(), meta_cases.problem(), *load_families([family], seed=0))
 
 
 @pytest.fixture(scope="module")
