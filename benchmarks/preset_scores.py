@@ -18,15 +18,15 @@ import numpy as np
 from absl import app, flags
 
 from keras_learned_rule import LearnedRule, UpdateRule, few_shot_accuracy
-from keras_learned_rule.data.augment import AugmentRanges
-from keras_learned_rule.data.glyphs import glyph_set
+from keras_learned_rule.data import augment
+from keras_learned_rule.data.glyphs import glyphs
 from keras_learned_rule.data.splits import IMAGE_DATA, image_arrays
 from keras_learned_rule.fit.binding import resolve_rule
+from keras_learned_rule.meta.engine import make_engine
 from keras_learned_rule.meta.evaluate import Evaluator
+from keras_learned_rule.meta.families import TaskFamily, load_families
 from keras_learned_rule.meta.networks import NetworkSpec
-from keras_learned_rule.meta.objective import ObjectiveSpec
-from keras_learned_rule.meta.tasks import TaskSpec
-from keras_learned_rule.meta.train import make_problem
+from keras_learned_rule.meta.problem import Problem
 from keras_learned_rule.rule.theta import init_theta
 
 FLAGS = flags.FLAGS
@@ -39,6 +39,58 @@ flags.DEFINE_string("data_dir", None, "Folder of the TFDS data sets.")
 STEPS, LONG_STEPS, BATCH, TEST_EXAMPLES, TASK_SEED = 300, 3000, 128, 3000, 1
 
 
+MILD = (
+    augment.rotation(5.0),
+    augment.scaling(0.05),
+    augment.aspect(0.05),
+    augment.shear(0.05),
+    augment.shift_right(0.05),
+    augment.shift_down(0.05),
+    augment.contrast(0.1),
+    augment.inversion(0.3),
+)
+STRONG = (
+    augment.rotation(15.0),
+    augment.scaling(0.15),
+    augment.aspect(0.15),
+    augment.shear(0.2),
+    augment.shift_right(0.1),
+    augment.shift_down(0.1),
+    augment.contrast(0.3),
+    augment.brightness(0.1),
+    augment.inversion(0.3),
+)
+
+
+def kinds():
+    """One family of tasks for each column of the table of unseen characters."""
+    return [
+        _kind(8, 64, MILD, NetworkSpec((128, 32))),
+        _kind(10, 128, MILD, NetworkSpec((128, 128, 32))),
+        _kind(14, 64, STRONG, NetworkSpec((64, 64, 64, 32))),
+        _kind(8, 96, MILD, NetworkSpec((128, 128, 128, 128, 32))),
+        _kind(10, 64, STRONG, NetworkSpec((64, 64, 32), "tanh")),
+        _kind(12, 64, STRONG, NetworkSpec((64, 64, 32), batch_norm=False)),
+    ]
+
+
+def _kind(size, batch, augmentations, network):
+    return TaskFamily(
+        [(unseen_characters, 1.0)],
+        network,
+        buckets=1,
+        tasks=FLAGS.tasks,
+        size=size,
+        batches=(batch,),
+        augmentations=augmentations,
+    )
+
+
+def unseen_characters(size, channels):
+    """The glyphs that took no part in meta-training nor in choosing theta."""
+    return glyphs(size, channels, part="report")
+
+
 def mean_and_error(values):
     """Mean and standard error as text, in per cent."""
     values = 100 * np.ravel(values)
@@ -47,17 +99,16 @@ def mean_and_error(values):
 
 def held_out_scores(rule):
     """Few-shot accuracies [kinds, tasks] on unseen characters by row of the table."""
-    config = rule.provenance["config"]
-    tasks = [_task(fields) for fields in config["tasks"]]
-    glyphs = glyph_set(font_folders=config["font_folders"])
-    characters = glyphs.part("report", config["held_out_fraction"])
-    problem = make_problem(characters, rule.spec, ObjectiveSpec(), tasks)
+    engine, problem = make_engine(), Problem(rule.spec)
+    evaluators = [
+        Evaluator(engine, problem, *load_families([f], seed=0), TASK_SEED) for f in kinds()
+    ]
 
     def scores(theta, steps):
-        return Evaluator(problem, FLAGS.tasks, steps, seed=TASK_SEED)(theta)
+        return np.array([evaluate(theta, steps)["glyphs"].accuracies for evaluate in evaluators])
 
     start = init_theta(rule.spec)
-    return tasks, {
+    return {
         "untrained": scores(start, 0),
         f"starting values, {STEPS} steps": scores(start, STEPS),
         f"this rule, {STEPS} steps": scores(rule.theta, STEPS),
@@ -65,15 +116,10 @@ def held_out_scores(rule):
     }
 
 
-def _task(fields):
-    network = NetworkSpec(**fields["network"])
-    return TaskSpec(**{**fields, "network": network, "augment": AugmentRanges(**fields["augment"])})
-
-
 def print_held_out(rule):
     """The table of unseen characters, with the paired gain of meta-training."""
-    tasks, rows = held_out_scores(rule)
-    names = [_column(task) for task in tasks]
+    rows = held_out_scores(rule)
+    names = [f"{family.size**2}-{family.networks}" for family in kinds()]
     print(f"| unseen characters | all | {' | '.join(names)} |\n|{' --- |' * (len(names) + 2)}")
     for name, scores in rows.items():
         cells = " | ".join(mean_and_error(row) for row in scores)
@@ -81,12 +127,6 @@ def print_held_out(rule):
     start, trained, longer = list(rows.values())[1:]
     print(f"\nGain over the starting values, same tasks: {mean_and_error(trained - start)}")
     print(f"Gain of 10 times as many steps: {mean_and_error(longer - trained)}")
-
-
-def _column(task):
-    network = task.network
-    layers = "-".join(map(str, (task.inputs, *network.widths)))
-    return f"{layers} {network.activation}{'' if network.batch_norm else ', no batch norm'}"
 
 
 def load(name):

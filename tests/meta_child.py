@@ -43,7 +43,9 @@ def table_random(engine):
         return draw
 
     def fold_in(seed, number):
-        return (seed * 31 + ops.cast(number, "int32") * 1237 + ops.convert_to_tensor([7, 11])) % PRIME
+        return (
+            seed * 31 + ops.cast(number, "int32") * 1237 + ops.convert_to_tensor([7, 11])
+        ) % PRIME
 
     engine.uniform, engine.normal, engine.fold_in = read(UNIFORM), read(NORMAL), fold_in
 
@@ -56,7 +58,9 @@ def parts(settings):
     from keras_learned_rule.rule.spec import RuleSpec
 
     def source(size, channels):
-        return gaussian_mixture(size, channels, classes=8, examples=20, dimensions=16, informative=8)
+        return gaussian_mixture(
+            size, channels, classes=8, examples=20, dimensions=16, informative=8
+        )
 
     family = TaskFamily(
         [(source, 1.0)],
@@ -89,6 +93,8 @@ def updates(settings):
         *load_families([family], seed=0),
         init_theta(rule),
         updates=100,
+        # Adam divides by the size of the gradient, and with it multiplies what is rounding.
+        learning_rate=0.005,
         horizon=horizon,
     )
     for _ in range(settings["updates"]):

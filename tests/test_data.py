@@ -1,17 +1,13 @@
-"""Glyphs, augmentation and digits."""
+"""Glyphs and digits."""
 
 import numpy as np
 import pytest
-from keras import ops
 from sklearn.datasets import load_digits as sklearn_digits
 
-from keras_learned_rule.data.augment import AugmentRanges, affine_matrices, photometric, warp
 from keras_learned_rule.data.digits import digits_split, load_digits
 from keras_learned_rule.data.fonts import available_characters, draw_characters, find_fonts
 from keras_learned_rule.data.glyphs import DEFAULT_CHARACTERS, glyph_set
 from keras_learned_rule.data.image_set import ImageSet
-
-SIZE = 10
 
 
 @pytest.fixture(scope="module")
@@ -19,21 +15,8 @@ def glyphs():
     return glyph_set()
 
 
-@pytest.fixture(scope="module")
-def images():
-    return np.random.default_rng(0).random((6, SIZE, SIZE)).astype(np.float32)
-
-
 def font(name):
     return next(path for path in find_fonts() if path.stem == name)
-
-
-def maps(matrix, n=6):
-    return np.tile(np.array(matrix, np.float32), (n, 1, 1))
-
-
-def warped(images, matrices, size=SIZE):
-    return ops.convert_to_numpy(warp(ops.convert_to_tensor(images), matrices, size))
 
 
 def test_glyphs_have_the_documented_form(glyphs):
@@ -161,114 +144,6 @@ def test_bad_glyph_arguments(tmp_path):
         glyph_set(["AB", "C"])
     with pytest.raises(ValueError, match="size.*Received: 1"):
         glyph_set("AB", size=1)
-
-
-def test_identity_leaves_images(images):
-    np.testing.assert_allclose(warped(images, maps([[1, 0, 0], [0, 1, 0]])), images, atol=1e-5)
-
-
-def test_middle_of_the_ranges_is_the_identity():
-    matrices = ops.convert_to_numpy(affine_matrices(np.full((2, 6), 0.5, "float32"), wide()))
-    np.testing.assert_allclose(matrices, maps([[1, 0, 0], [0, 1, 0]], n=2), atol=1e-6)
-
-
-def wide():
-    return AugmentRanges(rotation=90.0, log_scale=1.0, log_aspect=1.0, shear=1.0, shift=0.4)
-
-
-def uniform(column, value):
-    u = np.full((6, 6), 0.5, np.float32)
-    u[:, column] = value
-    return u
-
-
-@pytest.mark.parametrize("value, turns", [(0.0, -1), (1.0, 1)])
-def test_rotation_by_90_degrees_is_rot90(images, value, turns):
-    matrices = affine_matrices(uniform(0, value), wide())
-    expected = np.rot90(images, turns, axes=(1, 2))
-    np.testing.assert_allclose(warped(images, matrices), expected, atol=1e-4)
-
-
-@pytest.mark.parametrize("column, axis", [(4, 2), (5, 1)])
-def test_shift_moves_the_content_and_fills_with_zeros(images, column, axis):
-    for value, pixels in ((1.0, 4), (0.25, -2)):
-        expected = np.roll(images, pixels, axis=axis)
-        vacated = slice(None, pixels) if pixels > 0 else slice(pixels, None)
-        expected[(slice(None),) * axis + (vacated,)] = 0.0
-        matrices = affine_matrices(uniform(column, value), wide())
-        np.testing.assert_allclose(warped(images, matrices), expected, atol=1e-5)
-
-
-def test_a_shift_out_of_the_image_gives_zeros(images):
-    assert not warped(images, maps([[1, 0, 5.0], [0, 1, -3.0]])).any()
-
-
-def test_half_size_averages_blocks(images):
-    expected = images.reshape(6, SIZE // 2, 2, SIZE // 2, 2).mean(axis=(2, 4))
-    halved = warped(images, maps([[1, 0, 0], [0, 1, 0]]), SIZE // 2)
-    np.testing.assert_allclose(halved, expected, atol=1e-5)
-
-
-def test_ranges_mean_what_they_say():
-    linear = {
-        1: np.exp([[-1.0, -np.inf], [-np.inf, -1.0]]),
-        2: np.exp([[-0.5, -np.inf], [-np.inf, 0.5]]),
-        3: np.array([[1.0, 1.0], [0.0, 1.0]]),
-    }
-    for column, expected in linear.items():
-        matrices = ops.convert_to_numpy(affine_matrices(uniform(column, 1.0), wide()))
-        np.testing.assert_allclose(matrices[0, :, :2], expected, atol=1e-6)
-
-
-def test_warp_matches_scipy(images):
-    from scipy.ndimage import affine_transform
-
-    u = np.random.default_rng(1).random((6, 6)).astype(np.float32)
-    matrices = ops.convert_to_numpy(affine_matrices(u, AugmentRanges()))
-    for image, matrix, result in zip(images, matrices, warped(images, matrices)):
-        linear, shift = matrix[::-1, 1::-1], matrix[::-1, 2] * SIZE
-        centre = np.full(2, (SIZE - 1) / 2)
-        offset = centre + shift - linear @ centre
-        expected = affine_transform(image, linear, offset, order=1, mode="grid-constant")
-        np.testing.assert_allclose(result, expected, atol=1e-5)
-
-
-def test_photometric_changes():
-    images = np.array([[[0.0, 0.25]], [[0.0, 0.25]]], np.float32)
-    zero, one = np.zeros(2), np.ones(2)
-
-    def changed(*amounts):
-        return ops.convert_to_numpy(photometric(ops.convert_to_tensor(images), *amounts))
-
-    np.testing.assert_allclose(changed(zero, one, zero), images)
-    np.testing.assert_allclose(changed([0, 1], one, zero)[:, 0], [[0, 0.25], [1, 0.75]])
-    np.testing.assert_allclose(changed(zero, [0.5, 2], zero)[:, 0], [[0.25, 0.375], [0, 0]])
-    np.testing.assert_allclose(changed(zero, one, [0.5, 1])[:, 0], [[0.5, 0.75], [1, 1]])
-
-
-def test_photometric_inverts_whole_tasks(images):
-    tasks = images.reshape(2, 3, SIZE, SIZE)
-    flags = np.array([[0.0], [1.0]], np.float32)
-    one, zero = np.ones((2, 1)), np.zeros((2, 1))
-    result = ops.convert_to_numpy(photometric(ops.convert_to_tensor(tasks), flags, one, zero))
-    np.testing.assert_allclose(result, np.stack([tasks[0], 1 - tasks[1]]), atol=1e-6)
-
-
-def test_augmentation_under_xla_equals_eager(images):
-    tf = pytest.importorskip("tensorflow")
-
-    def augment(images, u):
-        warped = warp(images, affine_matrices(u, AugmentRanges()), 7)
-        return photometric(warped, ops.round(u[:, 0]), 0.5 + u[:, 1], u[:, 2] - 0.5)
-
-    u = tf.constant(np.random.default_rng(2).random((6, 6)), tf.float32)
-    compiled = tf.function(augment, jit_compile=True)(tf.constant(images), u)
-    np.testing.assert_allclose(compiled, augment(tf.constant(images), u), atol=2e-5)
-
-
-def test_ranges_must_be_finite_and_positive():
-    with pytest.raises(ValueError, match="`shear`.*Received: -1.0"):
-        AugmentRanges(shear=-1.0)
 
 
 def test_digits_are_scaled_and_split_without_overlap():

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+from pathlib import Path
 
 import published_cases
 import pytest
@@ -16,11 +17,15 @@ BLOCK = re.compile(r"^ *```python\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 PUBLISHED = "200_tf_graph/tf_graph_data.ckpt"
 
 
+def is_command(path):
+    """Whether a module defines flags when it is imported, which only one program may do."""
+    return "flags.DEFINE_" in Path(path).read_text()
+
+
 def modules():
-    # Not the command: importing it defines flags, which only one program may do.
     found = pkgutil.walk_packages(keras_learned_rule.__path__, "keras_learned_rule.")
-    names = [info.name for info in found if not info.name.endswith("meta_train")]
-    return [importlib.import_module(name) for name in names]
+    specs = [info.module_finder.find_spec(info.name) for info in found]
+    return [importlib.import_module(spec.name) for spec in specs if not is_command(spec.origin)]
 
 
 def documented(owner, name, home):

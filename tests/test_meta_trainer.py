@@ -1,154 +1,219 @@
-"""The compiled meta-update, its checkpoints, and scores on held-out tasks."""
-
-import dataclasses
+"""The compiled meta-update and its state: theta, Adam, particles; and the held-out evaluation."""
 
 import meta_cases
 import numpy as np
 import pytest
+from keras import tree
 
+from keras_learned_rule.data.digits import load_digits
+from keras_learned_rule.meta.estimators import PersistentES
 from keras_learned_rule.meta.evaluate import Evaluator
-from keras_learned_rule.meta.networks import NetworkSpec
-from keras_learned_rule.meta.tasks import TaskSpec
-from keras_learned_rule.meta.trainer import MetaTrainer
-from keras_learned_rule.rule.theta import init_theta
+from keras_learned_rule.meta.families import load_families
+from keras_learned_rule.meta.metrics import Window
+from keras_learned_rule.meta.networks import NetworkDistribution, NetworkSpec
+from keras_learned_rule.meta.schedule import Horizon
 
 RATE = 0.01
 
 
-@dataclasses.dataclass(frozen=True)
-class CountedNetwork(NetworkSpec):
-    """Counts how often it is built into a graph."""
-
-    built: list = dataclasses.field(default_factory=list)
-
-    def plan(self):
-        self.built.append(1)
-        return super().plan()
-
-
-def trainer(networks=meta_cases.NETWORKS, theta=None):
-    problem = meta_cases.problem(networks, lengths=(20, 30))
-    theta = theta or init_theta(problem.rule)
-    return MetaTrainer(problem, theta, 50, RATE, truncations=(1, 2))
+def run(trainer, updates):
+    window = Window(trainer)
+    records = []
+    for _ in range(updates):
+        window.add(trainer.update())
+        records.append(window.record())
+    return records
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Two runs, as (trainer, logs, thetas, number of tasks that went into its graphs).
-
-    Six updates in one go; and the last three of them from a checkpoint.
-    """
-    networks = [CountedNetwork(widths=(8, 6)), meta_cases.NETWORKS[1]]
-    whole, checkpoint = trainer(networks), str(tmp_path_factory.mktemp("run") / "ckpt")
-    logs, thetas = [], [whole.theta_arrays()]
-    for update in range(6):
-        if update == 3:
-            path = whole.checkpoint.save(checkpoint)
-        logs.append(whole.update())
-        thetas.append(whole.theta_arrays())
-    # Another theta to start from shows that the checkpoint brings its own.
-    other = trainer(theta={n: a + 1 for n, a in init_theta(meta_cases.RULE).items()})
-    other.checkpoint.restore(path).assert_consumed()
-    continued, restored = [], [other.theta_arrays()]
-    for _ in range(3):
-        continued.append(other.update())
-        restored.append(other.theta_arrays())
-    return (whole, logs, thetas, len(networks[0].built)), (other, continued, restored)
+def whole():
+    """A trainer after six updates, its records, and (state, theta) after each."""
+    trainer = meta_cases.trainer(
+        learning_rate=RATE, horizon=Horizon((4, 9), (1, 2), grow_updates=3)
+    )
+    states, records = [trainer.state()], []
+    for _ in range(6):
+        records += run(trainer, 1)
+        states.append(trainer.state())
+    return trainer, records, states
 
 
-def test_updates_report_what_happened(runs):
-    _, logs, _, _ = runs[0]
-    for log in logs:
-        assert all(np.isfinite(value) for value in log.values())
-        assert log["skipped"] == 0 and log["gradient_norm"] > 0 and 0 <= log["accuracy"] <= 1
-    assert {log["inner_steps"] for log in logs} == {1, 2}
-    # The inner loops go on where the update before left them.
-    done = np.cumsum([0] + [log["inner_steps"] for log in logs])
-    assert [log["position"] for log in logs] == list(done[:-1])
-
-
-def test_theta_moves_by_the_rate_at_first_and_then_on(runs):
-    _, _, thetas, _ = runs[0]
-    for name, array in thetas[0].items():
+def test_theta_moves_by_the_rate_at_first_and_then_on(whole):
+    trainer, _, states = whole
+    for name, array in states[0]["theta"].items():
         # Adam's first update has the size of its rate wherever there is a gradient.
-        moved = np.abs(thetas[1][name] - array)
-        np.testing.assert_allclose(moved[moved > 0], RATE, rtol=1e-2)
-        assert all(np.any(after[name] != before[name]) for before, after in zip(thetas, thetas[1:]))
+        moved = np.abs(states[1]["theta"][name] - array)
+        np.testing.assert_allclose(moved[moved > 1e-4], RATE, rtol=1e-2)
+        thetas = [state["theta"][name] for state in states]
+        assert all(np.any(after != before) for before, after in zip(thetas, thetas[1:]))
+    assert trainer.updates_done == 6
 
 
-def test_a_restored_trainer_goes_on_bit_for_bit(runs):
-    (whole, logs, thetas, _), (other, continued, restored) = runs
-    assert whole.updates_done == other.updates_done == 6
-    assert continued == logs[3:]
-    for one, same in zip(thetas[3:], restored, strict=True):
-        for name in one:
-            np.testing.assert_array_equal(one[name], same[name])
+def test_inner_loops_go_on_and_begin_anew_when_over(whole):
+    _, records, states = whole
+    steps = np.cumsum([0] + [int(r["inner_steps"]) for r in records])
+    for done, state in zip(steps[1:], states[1:]):
+        particles = state["particles"][0]
+        assert particles.step.shape == (2,) and np.all(particles.step <= particles.total_steps + 1)
+        if done <= 4:
+            np.testing.assert_array_equal(particles.step, done)
+    lengths = {tuple(state["particles"][0].task_seed[0]) for state in states[1:]}
+    assert len(lengths) >= 2
 
 
-def test_one_graph_for_each_number_of_inner_steps(runs):
-    _, logs, _, built = runs[0]
-    assert built == len({log["inner_steps"] for log in logs}) == 2
+def test_truncations_follow_the_schedule_and_each_is_one_program(whole):
+    trainer, records, _ = whole
+    drawn = [int(r["inner_steps"]) for r in records]
+    assert drawn[:2] == [1, 1] and set(drawn) <= {1, 2}
+    assert trainer.programs == {(0, k) for k in set(drawn)}
+
+
+def test_a_restored_trainer_goes_on_bit_for_bit(whole):
+    trainer, records, states = whole
+    other = meta_cases.trainer(
+        learning_rate=RATE,
+        horizon=Horizon((4, 9), (1, 2), grow_updates=3),
+        theta={n: a + 1 for n, a in meta_cases.theta().items()},
+    )
+    other.restore(states[3], 3)
+    assert run(other, 3) == records[3:]
+    meta_cases.assert_equal(other.state(), trainer.state())
 
 
 def test_every_update_and_every_seed_draws_its_own_numbers():
-    # One network, inner loops of one step and a theta that does not move.
-    problem = meta_cases.problem([NetworkSpec((5,))], lengths=(1, 1))
-    theta, losses = init_theta(problem.rule), []
+    losses = []
     for seed in (0, 1):
-        run = MetaTrainer(problem, theta, 50, learning_rate=0.0, truncations=(1,), seed=seed)
-        losses += [run.update()["meta_loss"] for _ in range(3)]
+        trainer = meta_cases.trainer(
+            meta_cases.family(networks=NetworkSpec((5,))), seed=seed, learning_rate=0.0
+        )
+        losses += [record["meta_loss"] for record in run(trainer, 3)]
     assert len(set(losses)) == 6
 
 
-WAYS, SHOTS, TESTS = 5, 5, 5
-TASKS = meta_cases.plain(TaskSpec(side=8, ways=WAYS, shots=SHOTS, tests=TESTS, batch=40))
-WIDTHS = (32, 16)
+def test_buckets_are_drawn_for_each_update():
+    family = meta_cases.family(networks=NetworkDistribution((0, 1), (16, 48)), buckets=3, tasks=1)
+    trainer = meta_cases.trainer(family, buckets_a_update=1)
+    used = [[r.bucket for r in trainer.update()] for _ in range(12)]
+    assert all(len(u) == 1 for u in used) and {u[0] for u in used} == {0, 1, 2}
+
+
+def test_a_diverged_inner_loop_is_replaced(whole):
+    trainer = meta_cases.trainer(horizon=Horizon((50, 60), (1,)))
+    trainer.update()
+    state = trainer.state()
+    w = state["particles"][0].carried[0]["w"]
+    w[1, 0, 0] = np.nan
+    trainer.restore(state, 1)
+    record = run(trainer, 1)[0]
+    particles = trainer.state()["particles"][0]
+    assert record["restarted"] == 0.5 and record["skipped"] == 0.0
+    assert all(np.all(np.isfinite(a)) for a in tree.flatten(particles.carried))
+    np.testing.assert_array_equal(particles.step, [2, 1])
+
+
+def test_non_finite_gradients_are_skipped_counted_and_move_nothing():
+    theta = meta_cases.theta()
+    theta["merge/log_temperature"] = np.full(3, -400.0, "float32")  # exp(-400) is 0.
+    trainer = meta_cases.trainer(theta=theta)
+    before = trainer.state()
+    assert run(trainer, 2)[-1]["skipped"] == 1.0
+    after = trainer.state()
+    meta_cases.assert_equal(after["theta"], before["theta"])
+    meta_cases.assert_equal(after["adam"], before["adam"])
+
+
+@pytest.mark.slow
+def test_five_thousand_updates_at_a_hostile_rate_leave_theta_finite():
+    trainer = meta_cases.trainer(
+        meta_cases.family(networks=NetworkSpec((5,)), tasks=1, batches=(6,)),
+        updates=10**9,
+        learning_rate=30.0,
+        horizon=Horizon((2, 4), (1,)),
+    )
+    for _ in range(5000):
+        trainer.update()
+    theta = trainer.theta_arrays()
+    assert all(np.all(np.isfinite(array)) for array in theta.values())
+    assert max(np.abs(array).max() for array in theta.values()) > 100.0
+    assert all(np.all(np.isfinite(a)) for a in tree.flatten(trainer.state()["adam"]))
+
+
+def test_persistent_es_moves_theta_too():
+    trainer = meta_cases.trainer(problem=meta_cases.problem(estimator=PersistentES(0.05, pairs=2)))
+    record = run(trainer, 3)[-1]
+    assert record["skipped"] == 0.0 and record["gradient_norm"] > 0
+    sums = trainer.state()["particles"][0].carried["sums"]
+    assert sums["merge/step"].shape == (2, 2, 3) and np.all(np.std(sums["merge/step"], axis=1) > 0)
+
+
+def test_tasks_must_divide_over_replicas():
+    engine = meta_cases.engine()
+    engine.replicas = 3
+    with pytest.raises(
+        ValueError, match="multiple of the 3 replicas. Received: tasks=2 of 'digits"
+    ):
+        meta_cases.trainer(engine=engine)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_buckets_a_update_must_exist(count):
+    with pytest.raises(ValueError, match=f"in 1..1, .*Received: {count}"):
+        meta_cases.trainer(buckets_a_update=count)
+
+
+WAYS, SHOTS, TESTS, WIDTHS = 5, 5, 5, (32, 16)
 
 
 @pytest.fixture(scope="module")
-def held_out():
-    return meta_cases.problem([NetworkSpec(WIDTHS)], tasks=TASKS)
+def evaluator():
+    family = meta_cases.family(
+        networks=NetworkSpec(WIDTHS),
+        tasks=3,
+        ways=(WAYS, WAYS),
+        shots=SHOTS,
+        tests=TESTS,
+        batches=(40,),
+    )
+    return Evaluator(meta_cases.engine(), meta_cases.problem(), *load_families([family], seed=0))
 
 
 @pytest.fixture(scope="module")
-def untrained(held_out):
-    return Evaluator(held_out, tasks=3, steps=0)(init_theta(held_out.rule))
+def untrained(evaluator):
+    return evaluator(meta_cases.theta(), steps=0)["digits"].accuracies
 
 
-def test_no_steps_score_the_random_networks(held_out, untrained):
-    assert untrained.shape == (1, 3) and len(set(untrained.flat)) == 3
+def test_no_steps_score_the_random_networks(evaluator, untrained):
+    assert untrained.shape == (3,) and len(set(untrained)) == 3
     # A rule that does not move anything leaves the networks as they were drawn.
-    still = init_theta(held_out.rule)
+    still = meta_cases.theta()
     for name in ("merge/step", "merge/bias_rate"):
         still[name] = np.full_like(still[name], -100)
-    np.testing.assert_allclose(Evaluator(held_out, tasks=3, steps=3)(still), untrained, atol=0.01)
+    scored = evaluator(still, steps=3)["digits"]
+    np.testing.assert_allclose(scored.accuracies, untrained, atol=0.01)
+    assert scored.mean == pytest.approx(scored.accuracies.mean())
+    assert scored.standard_error == pytest.approx(scored.accuracies.std(ddof=1) / 3**0.5)
 
 
-def test_the_rule_that_meta_training_starts_from_beats_random_networks(held_out, untrained):
-    evaluator = Evaluator(held_out, tasks=3, steps=80)
-    learned = evaluator(init_theta(held_out.rule))
+def test_the_rule_that_meta_training_starts_from_beats_random_networks(evaluator, untrained):
+    learned = evaluator(meta_cases.theta(), steps=80)["digits"].accuracies
     assert np.all(learned > untrained + 0.05)
-    np.testing.assert_array_equal(evaluator(init_theta(held_out.rule)), learned)
-
-
-def test_seeds_choose_the_held_out_tasks(held_out, untrained):
-    other = Evaluator(held_out, tasks=3, steps=0, seed=1)(init_theta(held_out.rule))
-    assert not set(other.flat) & set(untrained.flat)
+    again = evaluator(meta_cases.theta(), steps=80)["digits"].accuracies
+    np.testing.assert_array_equal(again, learned)
 
 
 def test_random_networks_score_as_in_numpy(untrained):
-    images, table = meta_cases.digits()
+    x, y = load_digits()
     rng = np.random.default_rng(0)
     scores = []
     for _ in range(60):
         classes = rng.choice(10, WAYS, replace=False)
-        picked = [rng.choice(table[c], SHOTS + TESTS, replace=False) for c in classes]
-        x = images[np.stack(picked)].reshape(WAYS, -1, 64) / 255
+        picked = [rng.choice(np.flatnonzero(y == c), SHOTS + TESTS, replace=False) for c in classes]
+        a = x[np.stack(picked)]
         for width in WIDTHS:
-            w = rng.standard_normal((x.shape[-1], width))
-            z = x @ (w / np.linalg.norm(w, axis=0))
-            x = np.maximum((z - z.mean((0, 1))) / z.std((0, 1)), 0)
-        scores.append(ridge_accuracy(x[:, :SHOTS], x[:, SHOTS:]))
+            w = rng.standard_normal((a.shape[-1], width))
+            z = a @ (w / np.linalg.norm(w, axis=0))
+            a = np.maximum((z - z.mean((0, 1))) / z.std((0, 1)), 0)
+        scores.append(ridge_accuracy(a[:, :SHOTS], a[:, SHOTS:]))
     assert abs(untrained.mean() - np.mean(scores)) < 0.06
 
 

@@ -16,7 +16,9 @@ from keras_learned_rule.data.warp import compose, warp
 
 
 class Augmentation(NamedTuple):
-    """One kind of distortion, controlled by one coefficient uniform in -1..1; 0 is none.
+    """One kind of distortion, controlled by one coefficient uniform in -1..1.
+
+    A coefficient of 0 is no distortion, except for `pixel_noise`.
 
     Attributes:
         name: Str, what it is called.
@@ -164,7 +166,10 @@ def brightness(amount=0.1):
 
 @gin.configurable
 def pixel_noise(deviation=0.2):
-    """Normal noise of a standard deviation uniform in 0..`deviation`, for each image its own."""
+    """Normal noise of a standard deviation uniform in 0..`deviation`, for each image its own.
+
+    The deviation grows with the coefficient from -1 on, so that it can be read off linearly.
+    """
     deviation = _checked("deviation", deviation)
     return Augmentation(
         "pixel_noise",
@@ -181,7 +186,7 @@ def inversion(probability=0.5):
 
     def pixels(images, c, noise):
         # 1 - 2 * inverted turns the sign of what differs from mid-grey.
-        inverted = ops.cast(c < 2.0 * probability - 1.0, images.dtype)
+        inverted = ops.cast(ops.abs(c) > 1.0 - probability, images.dtype)
         return (images - 0.5) * (1.0 - 2.0 * inverted) + 0.5
 
     return Augmentation("inversion", pixels=pixels, of_task=True)

@@ -59,15 +59,18 @@ class ImageSet:
                 f"Received: labels from {self.labels.min()} to {self.labels.max()}"
             )
 
-    def class_table(self):
+    def class_table(self, columns=None):
         """Lists the images of each class, for drawing tasks by plain indexing.
 
+        Args:
+            columns: int, even, at least the size of the largest class. Defaults to that size,
+                made even.
+
         Returns:
-            An int32 array `[classes, m]` of indices into `images`, with `m` even and about the
-            size of the largest class. The two halves of a row have no image in common, so that
-            one can be learned from and the other tested on; each repeats its images as far as
-            the class is smaller. Rows are in an order of their own, the same at every call, so
-            that neighbours are not images made alike.
+            An int32 array `[classes, columns]` of indices into `images`. The two halves of a row
+            have no image in common, so that one can be learned from and the other tested on;
+            each repeats its images as far as the class is smaller. Rows are in an order of their
+            own, the same at every call, so that neighbours are not images made alike.
 
         Raises:
             ValueError: if a class has fewer than two images.
@@ -92,7 +95,7 @@ class ImageSet:
                 f"out. Received: {len(few)} classes with fewer in {self.name!r}: {few[:10]}"
             )
         members = [rng.permutation(m) for m in np.split(by_class, np.cumsum(sizes)[:-1])]
-        half = (sizes.max() + 1) // 2
+        half = ((columns or sizes.max()) + 1) // 2
         return np.stack(
             [
                 np.concatenate([np.resize(part, half) for part in np.array_split(indices, 2)])

@@ -58,7 +58,8 @@ def adam_update(theta, state, gradient, learning_rate):
     """
     count = state.count + 1.0
     mean = {n: BETA_1 * m + (1.0 - BETA_1) * gradient[n] for n, m in state.mean.items()}
-    square = {n: BETA_2 * s + (1.0 - BETA_2) * ops.square(gradient[n]) for n, s in state.square.items()}
+    squares = {n: ops.square(g) for n, g in gradient.items()}
+    square = {n: BETA_2 * s + (1.0 - BETA_2) * squares[n] for n, s in state.square.items()}
     scale = learning_rate * ops.sqrt(1.0 - BETA_2**count) / (1.0 - BETA_1**count)
     theta = {n: a - scale * mean[n] / (ops.sqrt(square[n]) + EPSILON) for n, a in theta.items()}
     return theta, AdamState(mean, square, count)

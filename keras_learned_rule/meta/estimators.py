@@ -18,7 +18,7 @@ class Estimate(NamedTuple):
         carried: What the inner loop carries to the next K steps.
         gradient: Estimate of the gradient of the mean loss, as theta.
         losses: [K].
-        extra: What `run` returned beside the state.
+        extra: What `run` returned beside the state; the mean, if it ran several times.
     """
 
     carried: Any
@@ -126,10 +126,12 @@ class PersistentES:
             for i, (name, a) in enumerate(theta.items())
         }
         sums = {name: carried["sums"][name] + noise[name] for name in theta}
-        thetas = {name: a + ops.concatenate([noise[name], -noise[name]]) for name, a in theta.items()}
-        losses, (states, extra) = ops.map(lambda copy: run(*copy), (thetas, carried["states"]))
+        thetas = {n: a + ops.concatenate([noise[n], -noise[n]]) for n, a in theta.items()}
+        copies = thetas, carried["states"]
+        losses, (states, extra) = engine.each(lambda copy: run(*copy), copies)
         means = ops.mean(losses, axis=1)
         slopes = (means[: self.pairs] - means[self.pairs :]) / (2.0 * self.deviation**2)
         gradient = {n: ops.tensordot(slopes, s, axes=1) / self.pairs for n, s in sums.items()}
-        first = tree.map_structure(lambda a: ops.mean(a, axis=0), extra)
-        return Estimate({"states": states, "sums": sums}, gradient, ops.mean(losses, axis=0), first)
+        carried = {"states": states, "sums": sums}
+        extra = tree.map_structure(lambda a: ops.mean(a, axis=0), extra)
+        return Estimate(carried, gradient, ops.mean(losses, axis=0), extra)

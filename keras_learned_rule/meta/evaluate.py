@@ -16,7 +16,7 @@ EPISODES = 20
 
 
 class Score(NamedTuple):
-    """Few-shot accuracies of one data set: their mean, its standard error, and one for each task."""
+    """Few-shot accuracies of one data set: mean, its standard error, and each task's."""
 
     mean: float
     standard_error: float

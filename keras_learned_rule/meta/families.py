@@ -1,12 +1,12 @@
 """Families of tasks, and the buckets of equal shape that they are split into."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import NamedTuple
 
 import gin
 import numpy as np
 
+from keras_learned_rule.meta.field_checks import check_integer, check_integers, check_range
 from keras_learned_rule.meta.networks import NetworkDistribution, NetworkSpec
 from keras_learned_rule.meta.pool import load_pool
 from keras_learned_rule.meta.tasks import TaskSpec
@@ -84,15 +84,18 @@ class TaskFamily:
 
     def __post_init__(self):
         object.__setattr__(self, "augmentations", tuple(self.augmentations))
-        for name in ("buckets", "tasks"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1. Received: {getattr(self, name)!r}")
-        if len(self.ways) != 2 or not 2 <= self.ways[0] <= self.ways[1]:
-            raise ValueError(f"ways must be (least, most), from 2. Received: {self.ways!r}")
-        if not self.batches:
-            raise ValueError("batches must name at least one size. Received: none")
+        least = {"buckets": 1, "tasks": 1, "size": 2, "shots": 1, "tests": 1}
+        for name, number in least.items():
+            check_integer(name, getattr(self, name), number)
+        check_range("ways", self.ways, least=2)
+        check_integers("batches", self.batches, least=2)
+        if not isinstance(self.networks, (NetworkDistribution, NetworkSpec)):
+            raise ValueError(
+                "networks must be a NetworkDistribution or a NetworkSpec; in gin, call it: "
+                f"@NetworkDistribution(). Received: {self.networks!r}"
+            )
         for source in self.sources:
-            if len(tuple(source)) != 2 or not isinstance(source[0], Callable):
+            if not (isinstance(source, (list, tuple)) and len(source) == 2 and callable(source[0])):
                 raise ValueError(
                     "sources must be pairs of a source and its share; in gin, [(@glyphs, 1.0)]. "
                     f"Received: {source!r}"
@@ -102,7 +105,7 @@ class TaskFamily:
         """Draws the `TaskSpec` of a bucket."""
         networks = self.networks
         return TaskSpec(
-            network=networks.sample(rng) if hasattr(networks, "sample") else networks,
+            network=networks if isinstance(networks, NetworkSpec) else networks.sample(rng),
             shape=shape,
             ways=int(rng.integers(self.ways[0], self.ways[1] + 1)),
             shots=self.shots,
@@ -116,6 +119,8 @@ class TaskFamily:
 def load_families(families, seed):
     """Loads the data of families and draws their buckets.
 
+    Families with equal sources, size and channels share their images.
+
     Args:
         families: List of `TaskFamily`.
         seed: Integer; the buckets of a family depend on it and on the family's place in the list.
@@ -128,9 +133,14 @@ def load_families(families, seed):
     """
     if not families:
         raise ValueError("families must hold at least one TaskFamily. Received: none")
-    buckets, pools = [], []
+    buckets, wanted, pools = [], [], []
     for place, family in enumerate(families):
-        sources = load_pool(family.sources, family.size, family.channels)
+        images = [tuple(map(tuple, family.sources)), family.size, family.channels]
+        if images not in wanted:
+            wanted.append(images)
+            pools.append(load_pool(*images))
+        pool = wanted.index(images)
+        sources = pools[pool]
         fewest = min(sources.class_counts)
         if family.ways[1] > fewest:
             raise ValueError(
@@ -141,8 +151,6 @@ def load_families(families, seed):
         rng = np.random.default_rng([seed, place])
         specs = [family.task_spec(shape, rng) for _ in range(family.buckets)]
         buckets += [
-            Bucket(spec, len(pools), family.tasks, f"{family.name}_{i}")
-            for i, spec in enumerate(specs)
+            Bucket(spec, pool, family.tasks, f"{family.name}_{i}") for i, spec in enumerate(specs)
         ]
-        pools.append(sources)
     return buckets, pools

@@ -105,9 +105,7 @@ def task_step(engine, problem, spec, truncation, shared, task_id, particle):
         engine, run, shared.theta, particle.carried, engine.fold_in(seed, ESTIMATOR)
     )
     gradient, norm = _clipped(estimate.gradient, problem.clip_norm)
-    result = TaskResult(
-        estimate.losses, estimate.extra, norm, particle.step, task.source, diverged
-    )
+    result = TaskResult(estimate.losses, estimate.extra, norm, particle.step, task.source, diverged)
     particle = particle._replace(carried=estimate.carried, step=particle.step + truncation)
     return particle, gradient, result
 

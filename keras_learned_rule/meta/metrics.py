@@ -14,15 +14,13 @@ class Window:
 
     Args:
         trainer: A `MetaTrainer`.
-        pools: List of `Sources`, for the names of data sets.
 
     Attributes:
         updates: Meta-updates since the last record.
     """
 
-    def __init__(self, trainer, pools):
-        self._trainer, self._pools = trainer, pools
-        self._results, self.updates = [], 0
+    def __init__(self, trainer):
+        self._trainer, self._results, self.updates = trainer, [], 0
 
     def add(self, results):
         """Takes the results of one meta-update, a list of `BucketResult`."""
@@ -68,7 +66,7 @@ class Window:
     def _fetched(self, result):
         """One row for each inner step of each task."""
         r = self._trainer.engine.fetch_spread(result.results)
-        names = np.array(self._pools[self._trainer.buckets[result.bucket].pool].names)
+        names = np.array(self._trainer.sources[self._trainer.buckets[result.bucket].pool].names)
         count, steps = r.losses.shape
         position = r.position[:, None] + np.arange(steps)
         each = {"norm": r.norm, "diverged": r.diverged, "name": names[r.source]}

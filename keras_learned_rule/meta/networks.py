@@ -3,7 +3,9 @@
 import dataclasses
 
 import gin
+from keras import activations
 
+from keras_learned_rule.meta.field_checks import check_integer, check_integers, check_range
 from keras_learned_rule.network.mlp import mlp_plan
 
 
@@ -18,7 +20,7 @@ class NetworkSpec:
         batch_norm: Whether pre-activations are batch-normalised.
 
     Raises:
-        ValueError: There is no width, or one below 1.
+        ValueError: There is no width, or one below 1, or the nonlinearity is unknown.
     """
 
     widths: tuple = (64, 64, 32)
@@ -26,9 +28,13 @@ class NetworkSpec:
     batch_norm: bool = True
 
     def __post_init__(self):
-        object.__setattr__(self, "widths", tuple(self.widths))
-        if not self.widths or min(self.widths) < 1:
-            raise ValueError(f"widths must be numbers of at least 1. Received: {self.widths}")
+        object.__setattr__(self, "widths", check_integers("widths", self.widths, least=1))
+        try:
+            activations.get(self.activation)
+        except ValueError as error:
+            raise ValueError(
+                f"activation must be the name of a Keras activation. Received: {self.activation!r}"
+            ) from error
 
     def plan(self):
         """The network as a `Plan`."""
@@ -82,17 +88,18 @@ class NetworkDistribution:
     multiple: int = 16
 
     def __post_init__(self):
-        for name, least in (("depths", 0), ("widths", 1)):
-            pair = getattr(self, name)
-            if len(pair) != 2 or not least <= pair[0] <= pair[1]:
-                raise ValueError(f"{name} must be (least, most), from {least}. Received: {pair}")
-        for name in ("embeddings", "activations"):
-            if not getattr(self, name):
-                raise ValueError(f"{name} must name at least one. Received: none")
+        check_range("depths", self.depths, least=0)
+        check_range("widths", self.widths, least=1)
+        check_integers("embeddings", self.embeddings, least=1)
+        check_integer("multiple", self.multiple, least=1)
+        if not self.activations or isinstance(self.activations, str):
+            raise ValueError(
+                f"activations must be a list of names, one or more. Received: {self.activations!r}"
+            )
+        for activation in self.activations:
+            NetworkSpec(activation=activation)
         if not 0 <= self.no_batch_norm <= 1:
             raise ValueError(f"no_batch_norm must be in 0..1. Received: {self.no_batch_norm}")
-        if self.multiple < 1:
-            raise ValueError(f"multiple must be at least 1. Received: {self.multiple}")
 
     def sample(self, rng):
         """Draws a `NetworkSpec` with a NumPy random generator."""

@@ -34,8 +34,7 @@ def initial_network(engine, spec, backward, task_seed):
     shapes = spec.network.shapes(spec.inputs) * (2 if backward else 1)
     sizes = [rows * columns for rows, columns in shapes]
     draws = engine.normal(engine.fold_in(task_seed, WEIGHTS), (sum(sizes),))
-    parts = ops.split(draws, list(itertools.accumulate(sizes[:-1])))
-    normals = [ops.reshape(part, shape) for part, shape in zip(parts, shapes)]
+    normals = [ops.reshape(part, shape) for part, shape in zip(_pieces(draws, sizes), shapes)]
     layers = len(spec.network.widths)
     return init_mlp_state(normals[:layers], normals[layers:] or None)
 
@@ -92,5 +91,9 @@ def particle_task(engine, spec, pool, task_seed):
     """The `Task` of an inner loop, the same for as long as it lives."""
     sizes = (1, pool.class_table.shape[0], spec.inputs, len(spec.augmentations))
     draws = engine.uniform(engine.fold_in(task_seed, TASK), (sum(sizes),))
-    parts = ops.split(draws, list(itertools.accumulate(sizes[:-1])))
-    return make_task(spec, pool, parts[0][0], *parts[1:])
+    source, *others = _pieces(draws, sizes)
+    return make_task(spec, pool, source[0], *others)
+
+
+def _pieces(flat, sizes):
+    return [flat[end - size : end] for size, end in zip(sizes, itertools.accumulate(sizes))]

@@ -70,8 +70,8 @@ def load_pool(sources, size, channels):
     if not np.all((shares > 0) & np.isfinite(shares)):
         raise ValueError(f"The shares of sources must be positive. Received: {shares.tolist()}")
     sets = [source(size, channels) for source, _ in sources]
-    shapes = {s.name: s.images.shape[1:] for s in sets}
-    if len(set(shapes.values())) > 1:
+    shapes = [(s.name, s.images.shape[1:]) for s in sets]
+    if len({shape for _, shape in shapes}) > 1:
         raise ValueError(
             f"Images of one pool must have one shape; put others into a TaskFamily of their own. "
             f"Received: {shapes}"
@@ -87,16 +87,7 @@ def load_pool(sources, size, channels):
 
 
 def _joint_table(sets):
-    tables = [s.class_table() for s in sets]
-    half = max(table.shape[1] for table in tables) // 2
+    largest = max(np.bincount(s.labels).max() for s in sets)
     offsets = np.cumsum([0] + [len(s.images) for s in sets[:-1]])
-    # Repeating the images within each half keeps the halves apart.
-    wide = [
-        np.concatenate([_repeated(part, half) for part in np.split(table, 2, axis=1)], axis=1)
-        for table in tables
-    ]
-    return np.concatenate([t + o for t, o in zip(wide, offsets)]).astype("int32")
-
-
-def _repeated(table, columns):
-    return table[:, np.arange(columns) % table.shape[1]]
+    tables = [s.class_table(largest + largest % 2) + o for s, o in zip(sets, offsets)]
+    return np.concatenate(tables).astype("int32")

@@ -34,11 +34,11 @@ class Run:
     """The loop of a run, with its log, evaluations and checkpoints."""
 
     def __init__(
-        self, folder, trainer, pools, evaluator, evaluation_steps, intervals, updates, tensorboard
+        self, folder, trainer, evaluator, evaluation_steps, intervals, updates, tensorboard
     ):
         self.folder, self.trainer, self.evaluator = folder, trainer, evaluator
         self.evaluation_steps, self.intervals, self.updates = evaluation_steps, intervals, updates
-        self.window, self.board = Window(trainer, pools), None
+        self.window, self.board = Window(trainer), None
         if tensorboard and trainer.engine.process == 0:
             from keras_learned_rule.meta.tensorboard import TensorBoardLog
 

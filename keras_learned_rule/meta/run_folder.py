@@ -98,7 +98,8 @@ class RunFolder:
         elif self._writes:
             content = {"config": config, **self.provenance}
             write_atomically(path, json.dumps(content, indent=1, sort_keys=True).encode())
-            write_atomically(self.path / "config.gin", config["gin"].encode())
+            operative = self.provenance["operative_config"]
+            write_atomically(self.path / "config.gin", operative.encode())
 
 
 def _check_writable(path):

@@ -5,6 +5,8 @@ import dataclasses
 import gin
 import numpy as np
 
+from keras_learned_rule.meta.field_checks import check_integer, check_integers, check_range
+
 
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
@@ -43,19 +45,12 @@ class Horizon:
     grow_updates: int = 0
 
     def __post_init__(self):
-        object.__setattr__(self, "first_lengths", tuple(self.first_lengths or self.lengths))
-        object.__setattr__(self, "lengths", tuple(self.lengths))
-        object.__setattr__(self, "truncations", tuple(sorted(self.truncations)))
-        for name in ("lengths", "first_lengths"):
-            pair = getattr(self, name)
-            if len(pair) != 2 or not 1 <= pair[0] <= pair[1]:
-                raise ValueError(f"{name} must be (shortest, longest), from 1. Received: {pair}")
-        if not self.truncations or self.truncations[0] < 1:
-            raise ValueError(
-                f"truncations must be numbers of at least 1. Received: {self.truncations}"
-            )
-        if self.grow_updates < 0:
-            raise ValueError(f"grow_updates must be at least 0. Received: {self.grow_updates}")
+        first = self.lengths if self.first_lengths is None else self.first_lengths
+        truncations = sorted(check_integers("truncations", self.truncations, least=1))
+        object.__setattr__(self, "lengths", check_range("lengths", self.lengths, least=1))
+        object.__setattr__(self, "first_lengths", check_range("first_lengths", first, least=1))
+        object.__setattr__(self, "truncations", tuple(truncations))
+        check_integer("grow_updates", self.grow_updates, least=0)
 
     def _grown(self, update):
         return min(1.0, update / self.grow_updates) if self.grow_updates else 1.0

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from keras_learned_rule.data.augment import Augmentation, augmented
+from keras_learned_rule.meta.field_checks import check_integer
 from keras_learned_rule.meta.networks import NetworkSpec
 from keras_learned_rule.meta.unroll import Episode, InnerData
 
@@ -45,9 +46,7 @@ class TaskSpec:
 
     def __post_init__(self):
         for name, least in (("ways", 2), ("shots", 1), ("tests", 1), ("batch", 2)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be an integer of at least {least}. Received: {value!r}")
+            check_integer(name, getattr(self, name), least)
         for augmentation in self.augmentations:
             if not isinstance(augmentation, Augmentation):
                 raise ValueError(
@@ -146,7 +145,7 @@ def inner_data(spec, pool, task, draws, noise=None):
 
 
 def unlabelled_batches(spec, pool, task, draws, noise=None):
-    """Batches [K, batch, inputs] in 0..1 from draws [K, batch, draws_an_image]; see `inner_data`."""
+    """Batches [K, batch, inputs] from draws [K, batch, draws_an_image]; see `inner_data`."""
     slots = _integers(draws[..., 0], spec.ways)
     columns = _integers(draws[..., 1], pool.class_table.shape[1])
     return _pictures(spec, pool, task, slots, columns, draws, noise)[0]
@@ -157,7 +156,8 @@ def labelled_episodes(spec, pool, task, draws, noise=None):
 
     The training examples of a class come from one half of its row in the class table, the test
     examples from the other; the halves have no picture in common. Each takes consecutive entries
-    from a random start. Coefficients are those of the augmentations that are not `of_task`, of
+    from a random start, of which some may be the same picture in classes that are smaller than
+    the largest. Coefficients are those of the augmentations that are not `of_task`, of
     mean 0 and variance 1.
     """
     episode, half = spec.episode, pool.class_table.shape[1] // 2
@@ -189,7 +189,9 @@ def _integers(draws, bound):
 def _pictures(spec, pool, task, slots, columns, draws, noise):
     """Input rows [K, n, inputs], and the coefficients [K, n, augmentations] behind them."""
     rows = ops.take(task.classes, slots)
-    indices = ops.take(ops.reshape(pool.class_table, (-1,)), rows * pool.class_table.shape[1] + columns)
+    indices = ops.take(
+        ops.reshape(pool.class_table, (-1,)), rows * pool.class_table.shape[1] + columns
+    )
     chosen = ops.take(pool.images, ops.reshape(indices, (-1,)), axis=0)
     images = ops.cast(chosen, "float32") / 255.0
     coefficients = 2.0 * draws[..., CHOICE_DRAWS:] - 1.0

@@ -4,6 +4,7 @@ import dataclasses
 
 import gin
 
+import keras_learned_rule.data.sources  # noqa: F401, for gin
 from keras_learned_rule.meta.engine import make_engine
 from keras_learned_rule.meta.estimators import TruncatedBackprop
 from keras_learned_rule.meta.evaluate import Evaluator
@@ -112,7 +113,7 @@ def train(
     if dry_run:
         from keras_learned_rule.meta.dry_run import describe
 
-        print(describe(problem, *training, held_out, horizon, updates))
+        print(describe(problem, *training, held_out, horizon, updates, buckets_a_update))
         return None
     trainer = MetaTrainer(
         engine,
@@ -126,12 +127,13 @@ def train(
         seed,
     )
     evaluator = Evaluator(engine, problem, *held_out, seed=HELD_OUT_SEED)
-    config = {"settings": settings, "gin": operative_config()}
-    folder = RunFolder(run_dir, config, provenance(), engine.process)
+    config = {"settings": settings, "gin": gin.config_str()}
+    origin = {**provenance(), "operative_config": operative_config()}
+    folder = RunFolder(run_dir, config, origin, engine.process)
     print(f"Meta-training on {engine.described}; at most {_programs(trainer)} programs", flush=True)
     if folder.restore(trainer):
         print(f"Continuing {run_dir} after {trainer.updates_done} meta-updates", flush=True)
-    Run(folder, trainer, training[1], evaluator, evaluation_steps, intervals, updates, tensorboard).go()
+    Run(folder, trainer, evaluator, evaluation_steps, intervals, updates, tensorboard).go()
     return trainer
 
 

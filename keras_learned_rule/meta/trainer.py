@@ -40,6 +40,7 @@ class MetaTrainer:
         seed: Integer.
 
     Attributes:
+        sources: The pools, as given.
         updates_done: Number of meta-updates done.
         programs: Set of (bucket, truncation) that have been compiled.
 
@@ -89,7 +90,7 @@ class MetaTrainer:
         self.horizon, self.seed, self.updates_done = horizon, seed, 0
         self._updates, self._learning_rate = updates, learning_rate
         self._buckets_a_update = buckets_a_update or len(buckets)
-        self._pools = [engine.share(sources.pool) for sources in pools]
+        self.sources, self._pools = pools, [engine.share(sources.pool) for sources in pools]
         self._ids = [engine.spread(_local_tasks(engine, bucket.tasks)) for bucket in buckets]
         self._steps, self._meta_update = {}, engine.compile_shared(meta_update)
         self._put(self._start(theta))

@@ -100,9 +100,9 @@ def unroll(engine, problem, task_spec, theta, state, data, start, total_steps):
     def body(k, carry):
         state, losses, accuracies = carry
         rate = inner_rate(problem.rule, start + ops.cast(k, "float32"), total_steps)
-        here = ops.cast(ops.arange(steps) == k, dtype)
+        here = ops.arange(steps) == k
         state, loss, accuracy = step(theta, state, ops.cast(rate, dtype), k)
-        return state, losses + here * loss, accuracies + here * accuracy
+        return state, ops.where(here, loss, losses), ops.where(here, accuracy, accuracies)
 
     nothing = ops.zeros((steps,), dtype)
     state, losses, accuracies = engine.loop(steps, body, (state, nothing, nothing))

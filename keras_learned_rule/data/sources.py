@@ -1,0 +1,17 @@
+"""All sources of the package; importing this makes their names known to gin (docs/data.md)."""
+
+from keras_learned_rule.data.array_folder import array_folder
+from keras_learned_rule.data.digits import digit_images
+from keras_learned_rule.data.glyphs import glyphs
+from keras_learned_rule.data.synthetic import gaussian_mixture, random_manifolds, sparse_counts
+from keras_learned_rule.data.tfds_images import tfds_images
+
+__all__ = [
+    "array_folder",
+    "digit_images",
+    "gaussian_mixture",
+    "glyphs",
+    "random_manifolds",
+    "sparse_counts",
+    "tfds_images",
+]
