@@ -17,7 +17,8 @@ class Problem:
         estimator: What makes a meta-gradient out of K inner steps (`meta/estimators.py`).
         clip_norm: Largest global norm of one task's meta-gradient.
         remat: Whether inner steps are computed again in reverse mode instead of kept: memory
-            then grows with K by the network's weights only, for about a third more arithmetic.
+            then grows with K by little more than the network's weights, for about a third more
+            arithmetic. On CPUs JAX is the faster for it (docs/performance.md).
         vectorize: Whether the tasks of a bucket are computed as one, instead of one after the
             other: faster on accelerators, slower on CPUs.
 
@@ -29,7 +30,7 @@ class Problem:
     objective: ObjectiveSpec = ObjectiveSpec()
     estimator: TruncatedBackprop = TruncatedBackprop()
     clip_norm: float = 1.0
-    remat: bool = False
+    remat: bool = True
     vectorize: bool = False
 
     def __post_init__(self):

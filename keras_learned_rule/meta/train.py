@@ -40,7 +40,7 @@ def train(
     learning_rate=0.02,
     clip_norm=1.0,
     buckets_a_update=None,
-    remat=False,
+    remat=True,
     vectorize=False,
     evaluation_steps=300,
     intervals=Intervals(),
