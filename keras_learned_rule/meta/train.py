@@ -4,6 +4,13 @@ import dataclasses
 
 import gin
 
+from keras_learned_rule.data import (  # noqa: F401, gin files name what is in them
+    array_folder,
+    digits,
+    glyphs,
+    synthetic,
+    tfds_images,
+)
 from keras_learned_rule.meta.engine import make_engine
 from keras_learned_rule.meta.estimators import TruncatedBackprop
 from keras_learned_rule.meta.evaluate import Evaluator
@@ -110,7 +117,11 @@ def train(
     if dry_run:
         from keras_learned_rule.meta.dry_run import describe
 
-        print(describe(problem, buckets, pools, held_out_buckets, horizon, updates))
+        print(
+            describe(
+                problem, buckets, pools, held_out_buckets, horizon, updates, buckets_a_update
+            )
+        )
         return None
     engine = make_engine()
     trainer = MetaTrainer(
