@@ -49,7 +49,7 @@ def test_the_files_of_a_checkout_are_the_packaged_ones(root, tmp_path, monkeypat
 
 
 @gin.configurable(module="case")
-def tfds_images(name, classes=(), *, share=1.0):
+def archive_pictures(name, classes=(), *, share=1.0):
     return name, classes, share
 
 
@@ -95,9 +95,9 @@ def refused(text, *bindings):
 
 
 def test_files_and_bindings_override_in_order(folder):
-    (folder / "a.gin").write_text("learn.updates = 1\ncifar/tfds_images.name = 'cifar10'")
-    (folder / "b.gin").write_text("learn.updates = 2\nlearn.sources = [@cifar/tfds_images()]")
-    files = configs.parse_gin(["a.gin", "b.gin"], ["tfds_images.classes = (%N,)", "N = 7"])
+    (folder / "a.gin").write_text("learn.updates = 1\ncifar/archive_pictures.name = 'cifar10'")
+    (folder / "b.gin").write_text("learn.updates = 2\nlearn.sources = [@cifar/archive_pictures()]")
+    files = configs.parse_gin(["a.gin", "b.gin"], ["archive_pictures.classes = (%N,)", "N = 7"])
     assert files == ["a.gin", "b.gin"]
     assert learn("folder") == ([("cifar10", (7,), 1.0)], 2)
     assert gin.config_is_locked()
@@ -131,12 +131,21 @@ def test_blocks_imports_and_any_keyword_of_open_functions(folder, monkeypatch):
         ("learn.updatse = 3", "learn has no parameter 'updatse'; did you mean 'updates'?"),
         ("learn.zzz = 3", "learn has no parameter 'zzz'; known are 'sources', 'updates'."),
         ("learn.folder = 'x'", "learn has no parameter 'folder'; known are 'sources', 'updates'."),
-        ("cifar/tfds_images.nam = 'x'", "tfds_images has no parameter 'nam'; did you mean 'name'?"),
-        ("tfds_images.shared = 1.0", "has no parameter 'shared'; did you mean 'share'?"),
+        (
+            "cifar/archive_pictures.nam = 'x'",
+            "archive_pictures has no parameter 'nam'; did you mean 'name'?",
+        ),
+        ("archive_pictures.shared = 1.0", "has no parameter 'shared'; did you mean 'share'?"),
         ("Shape.dept = 1", "Shape has no parameter 'dept'; did you mean 'depth'?"),
         ("square_shape.dept = 1", "square_shape has no parameter 'dept'; did you mean 'depth'?"),
-        ("learn.sources = [@tfds_image()]", "as 'tfds_image'; did you mean 'tfds_images'?"),
-        ("learn.sources = {'a': @b/tfds_image}", "'tfds_image'; did you mean 'tfds_images'?"),
+        (
+            "learn.sources = [@archive_picture()]",
+            "as 'archive_picture'; did you mean 'archive_pictures'?",
+        ),
+        (
+            "learn.sources = {'a': @b/archive_picture}",
+            "'archive_picture'; did you mean 'archive_pictures'?",
+        ),
         ("learn.updates = %UPDATSE", "no macro is called %UPDATSE; did you mean 'UPDATES'?"),
         ("learn.updates = %gin.REQUIERD", "called %gin.REQUIERD; did you mean 'gin.REQUIRED'?"),
         ("include 'bsae.gin'", "no file 'bsae.gin' exists; did you mean 'base.gin'?"),
@@ -201,7 +210,7 @@ def test_a_mistake_in_an_included_file_names_that_file(folder):
     [
         ("learn.updatse = 3", "did you mean 'updates'?"),
         ("lern.updates = 3", "did you mean 'learn'?"),
-        ("learn.updates = @tfds_image()", "did you mean 'tfds_images'?"),
+        ("learn.updates = @archive_picture()", "did you mean 'archive_pictures'?"),
         ("learn.updates 3", "syntax error"),
         ("learn.updates = [3", "syntax error"),
     ],
@@ -261,10 +270,10 @@ def test_included_files_are_found_beside_the_packaged_one_and_by_package_name(pa
 
 def test_names_that_gin_takes_silently_are_warned_of(folder):
     (folder / "a.gin").write_text(
-        "updates = 100\ncifra/tfds_images.name = 'cifar10'\nx/Shape.width = 1"
+        "updates = 100\ncifra/archive_pictures.name = 'cifar10'\nx/Shape.width = 1"
     )
     with pytest.warns(UserWarning) as caught:
-        configs.parse_gin(["a.gin"], ["learn.sources = [@cifar/tfds_images]"])
+        configs.parse_gin(["a.gin"], ["learn.sources = [@cifar/archive_pictures]"])
     macro, scope = (str(warning.message) for warning in caught)
     assert re.match(r"a.gin, line 1: the macro 'updates' is used nowhere.*: updates = 100$", macro)
     assert re.match(
