@@ -2,8 +2,8 @@
 
     python benchmarks/preset_scores.py [--rule compact] [--tfds mnist --data_dir DIR]
 
-Prints the markdown tables of the preset's card. Data sets: scikit-learn's digits, and TFDS sets of
-28x28 grey images on request; a network of 4 x 128 -> 32 that `fit` trains without labels.
+Prints the markdown tables of the preset's card. Data sets: scikit-learn's digits, and others on
+request; a network of 4 x 128 -> 32 that `fit` trains without labels.
 Characters: those that served neither to meta-train nor to choose theta, with the kinds of tasks
 that the rule was meta-trained on. The rule's starting values are scored beside it.
 """
@@ -19,20 +19,21 @@ from absl import app, flags
 
 from keras_learned_rule import LearnedRule, UpdateRule, few_shot_accuracy
 from keras_learned_rule.data.augment import AugmentRanges
-from keras_learned_rule.data.digits import digits_split
+from keras_learned_rule.data.glyphs import glyph_set
+from keras_learned_rule.data.splits import IMAGE_DATA, image_arrays
 from keras_learned_rule.fit.binding import resolve_rule
 from keras_learned_rule.meta.evaluate import Evaluator
 from keras_learned_rule.meta.networks import NetworkSpec
 from keras_learned_rule.meta.objective import ObjectiveSpec
 from keras_learned_rule.meta.tasks import TaskSpec
-from keras_learned_rule.meta.train import glyph_parts, make_problem
+from keras_learned_rule.meta.train import make_problem
 from keras_learned_rule.rule.theta import init_theta
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("rule", "compact", "Preset or theta file.")
 flags.DEFINE_integer("tasks", 12, "Held-out tasks of each kind.")
 flags.DEFINE_integer("seeds", 5, "Networks trained on each data set.")
-flags.DEFINE_multi_string("tfds", [], "Sets of 28x28 grey images in TFDS, beside the digits.")
+flags.DEFINE_multi_enum("tfds", [], IMAGE_DATA, "Data sets beside the digits.")
 flags.DEFINE_string("data_dir", None, "Folder of the TFDS data sets.")
 
 STEPS, LONG_STEPS, BATCH, TEST_EXAMPLES, TASK_SEED = 300, 3000, 128, 3000, 1
@@ -48,7 +49,8 @@ def held_out_scores(rule):
     """Few-shot accuracies [kinds, tasks] on unseen characters by row of the table."""
     config = rule.provenance["config"]
     tasks = [_task(fields) for fields in config["tasks"]]
-    characters = glyph_parts(config["font_folders"], config["held_out_fraction"])[2]
+    glyphs = glyph_set(font_folders=config["font_folders"])
+    characters = glyphs.part("report", config["held_out_fraction"])
     problem = make_problem(characters, rule.spec, ObjectiveSpec(), tasks)
 
     def scores(theta, steps):
@@ -88,22 +90,9 @@ def _column(task):
 
 
 def load(name):
-    """Unlabelled examples, test examples and their labels: digits, or a TFDS set at 14x14."""
-    if name == "digits":
-        x, _, x_test, y_test = digits_split()
-        return x, x_test, y_test
-    import tensorflow_datasets as tfds
-
-    train, test = (
-        tfds.as_numpy(tfds.load(name, split=part, data_dir=FLAGS.data_dir, batch_size=-1))
-        for part in ("train", f"test[:{TEST_EXAMPLES}]")
-    )
-    return _small(train["image"]), _small(test["image"]), test["label"]
-
-
-def _small(images):
-    """[n, 28, 28, 1] uint8 to [n, 196] in 0..1 by the mean of 2 x 2 pixels."""
-    return images.reshape(-1, 14, 2, 14, 2).mean((2, 4)).reshape(-1, 196).astype("float32") / 255
+    """Unlabelled examples, test examples and their labels: digits at 8x8, others at 14x14."""
+    data = image_arrays(name, 8 if name == "digits" else 14, data_dir=FLAGS.data_dir)
+    return data.x_train, data.x_test[:TEST_EXAMPLES], data.y_test[:TEST_EXAMPLES]
 
 
 def transfer_scores(rule, steps, x, x_test, y_test):

@@ -1,6 +1,7 @@
 """Labelled images or vectors from a folder of the user's own .npz files."""
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import gin
@@ -70,9 +71,10 @@ def array_folder(size, channels, folder, part="all", held_out_fraction=0.2):
 
 def _read(path):
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        with path.open("rb") as opened:
+            file = np.load(opened, allow_pickle=False)
+            arrays = dict(file) if isinstance(file, np.lib.npyio.NpzFile) else {}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise _bad(path, f"a complete .npz file without pickled objects ({error})") from error
     if not {"x", "y"} <= set(arrays):
         raise _bad(path, "a file with the arrays `x` and `y`", f"arrays {sorted(arrays)}")

@@ -36,7 +36,7 @@ def open_tfds(name, data_dir=None):
         from tensorflow_datasets.core.read_only_builder import builder_from_files
         from tensorflow_datasets.core.registered import DatasetNotFoundError
 
-        # tfds.builder would ask a server about a data set that is not there.
+        # tfds.builder asks a server about a data set that is not there, in some versions.
         return builder_from_files(name, data_dir=data_dir)
     except ImportError as error:
         raise ImportError(

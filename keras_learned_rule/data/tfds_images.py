@@ -131,8 +131,6 @@ def _decode(builder, size, channels, name, split, max_examples):
     for batch in batches.as_numpy_iterator():
         images.append(fit_images(batch["image"], size, channels))
         labels.append(batch["label"])
-    if not images:
-        raise ValueError(f"`split` must not be empty. Received: {split!r} of {name!r}")
     return _with_occurring_classes(
         np.concatenate(images), np.concatenate(labels), _class_names(features["label"]), name
     )
