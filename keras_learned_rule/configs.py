@@ -10,7 +10,7 @@ def find_gin_file(path):
     """Finds a gin file, so that `gin_configs/...` means the same in a checkout and when installed.
 
     Args:
-        path: A path that exists, or "gin_configs/<name>.gin" for a file of the package.
+        path: A path that exists, or "gin_configs/.../<name>.gin" for a file of the package.
 
     Returns:
         The path of an existing file.
@@ -29,7 +29,11 @@ def find_gin_file(path):
     """
     if os.path.isfile(path):
         return os.fspath(path)
-    packaged = {f"{FOLDER}/{file.name}": str(file) for file in _packaged_files()}
+    packaged = {
+        f"{FOLDER}/{file.relative_to(folder).as_posix()}": str(file)
+        for folder in _packaged_folders()
+        for file in sorted(folder.rglob("*.gin"))
+    }
     name = Path(path).as_posix()
     if name not in packaged:
         raise FileNotFoundError(
@@ -39,8 +43,8 @@ def find_gin_file(path):
     return packaged[name]
 
 
-def _packaged_files():
+def _packaged_folders():
     package = Path(__file__).parent
     # A wheel carries the folder inside the package, a checkout has it beside the package.
-    folder = next((p for p in (package / FOLDER, package.parent / FOLDER) if p.is_dir()), None)
-    return sorted(folder.glob("*.gin")) if folder else []
+    candidates = (package / FOLDER, package.parent / FOLDER)
+    return [folder for folder in candidates if folder.is_dir()][:1]

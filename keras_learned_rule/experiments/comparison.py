@@ -33,7 +33,7 @@ _SOURCES = {
 
 def comparison(
     setting,
-    data_sets=gin.REQUIRED,
+    data_sets,
     seeds=10,
     shots=SHOTS,
     splits=SPLITS,

@@ -1,6 +1,7 @@
 """The methods that are compared: each makes features, or accuracies, of a task and a seed."""
 
 import functools
+import time
 
 import keras
 import numpy as np
@@ -101,6 +102,9 @@ class VaeTrainer:
     Args:
         source: `TaskSource`.
         batch: int. Defaults to `128`.
+
+    Attributes:
+        seconds: float, spent on training steps since the network was last begun afresh.
     """
 
     def __init__(self, source, batch=128):
@@ -123,12 +127,15 @@ class VaeTrainer:
         learned, held_out = task.x[:-VAE_HELD_OUT], task.x[-VAE_HELD_OUT:]
         self._restart(seed)
         for first, last in zip((0, *marks), marks):
+            begun = time.perf_counter()
             self._loop(learned, first, last, seed)
+            self.seconds += time.perf_counter() - begun
             calibrate(functools.partial(self.vae.elbo, training=True), self.vae, learned)
             elbo = float(keras.ops.mean(self.vae.elbo(held_out)))
             yield last, elbo, np.asarray(self.encoder(task.x_test, training=False))
 
     def _restart(self, seed):
+        self.seconds = 0.0
         self.encoder.set_weights(base_model(self._source.inputs, seed=seed).get_weights())
         draw = keras.initializers.GlorotUniform(seed=seed)
         for layer in (self.vae.posterior_head, *self.vae.decoder.layers):

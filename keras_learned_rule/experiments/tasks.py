@@ -80,13 +80,38 @@ class TaskSource:
 
     def task(self, seed):
         """The `Task` of a seed."""
-        x, y, x_test, y_test = self._data[:4]
+        _, _, x_test, y_test = self._data[:4]
+        chosen = np.isin(y_test, self._classes(seed))
+        x_test, y_test = x_test[chosen][: self._tests], y_test[chosen][: self._tests]
+        return Task(self._unlabelled(seed)[0], x_test, y_test)
+
+    def unbalanced(self, seed, ratio):
+        """Unlabelled examples such that half of the classes have fewer of them.
+
+        Args:
+            seed: int, which half, and of which task.
+            ratio: int, one in so many is kept of that half; 1 keeps all.
+
+        Returns:
+            Rows of the task's `x`.
+        """
+        _, y = self._unlabelled(seed)
+        rng = np.random.default_rng(seed)
         classes = np.unique(y)
-        if len(classes) > WAYS:
-            drawn = np.random.default_rng(seed).choice(classes, WAYS, replace=False)
-            chosen = np.isin(y_test, drawn)
-            x, x_test, y_test = x[np.isin(y, drawn)], x_test[chosen], y_test[chosen]
-        return Task(x, x_test[: self._tests], y_test[: self._tests])
+        scarce = rng.choice(classes, len(classes) // 2, replace=False)
+        return np.flatnonzero(~np.isin(y, scarce) | (rng.random(len(y)) < 1 / ratio))
+
+    def _classes(self, seed):
+        classes = np.unique(self._data.y_train)
+        if len(classes) <= WAYS:
+            return classes
+        return np.random.default_rng(seed).choice(classes, WAYS, replace=False)
+
+    def _unlabelled(self, seed):
+        chosen = np.isin(self._data.y_train, self._classes(seed))
+        if chosen.all():
+            return self._data.x_train, self._data.y_train
+        return self._data.x_train[chosen], self._data.y_train[chosen]
 
 
 def _load(name, data_dir):
