@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 from source_cases import random_images
 
+from keras_learned_rule.data import resize
 from keras_learned_rule.data.resize import area_resize, fit_images, to_channels
 
 RATIOS = [(28, 14), (28, 10), (32, 14), (7, 16), (5, 1), (1, 4), (6, 6), (9, 28)]
@@ -59,13 +60,12 @@ def test_floats_stay_floats():
     np.testing.assert_allclose(fitted[..., 0], expected, atol=1e-6)
 
 
-def test_many_images_are_resized_like_one():
-    images = random_images((1100, 4, 4, 1))
-    fitted = fit_images(images, 3, 3)
-    np.testing.assert_array_equal(
-        fitted[[0, 511, 512, 1099]],
-        [fit_images(images[i : i + 1], 3, 3)[0] for i in (0, 511, 512, 1099)],
-    )
+@pytest.mark.parametrize("chunk", [1, 40, 10**6])
+def test_images_are_resized_in_pieces(monkeypatch, chunk):
+    images = random_images((7, 4, 4, 1))
+    expected = np.concatenate([fit_images(images[i : i + 1], 3, 3) for i in range(7)])
+    monkeypatch.setattr(resize, "_CHUNK", chunk)
+    np.testing.assert_array_equal(fit_images(images, 3, 3), expected)
 
 
 def test_grey_matches_pillow_and_grey_repeats():

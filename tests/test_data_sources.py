@@ -5,6 +5,7 @@ import pytest
 from source_cases import check_source, image_examples, image_features, random_images, save_tfds
 
 from keras_learned_rule.data.array_folder import array_folder
+from keras_learned_rule.data.digits import digit_images
 from keras_learned_rule.data.glyphs import glyph_set, glyphs
 from keras_learned_rule.data.resize import fit_images
 from keras_learned_rule.data.synthetic import gaussian_mixture, random_manifolds, sparse_counts
@@ -43,6 +44,10 @@ def save(folder, x, y, name="0.npz"):
 
 def test_glyphs():
     check_source(glyphs, characters="ABCDEFGHIJ")
+
+
+def test_digit_images():
+    check_source(digit_images)
 
 
 def test_tfds_images_of_many_sizes(tfds_dir):

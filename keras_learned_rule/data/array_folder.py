@@ -81,7 +81,7 @@ def _read(path):
     x, y = arrays["x"], arrays["y"]
     _check_labels(path, x, y)
     _check_values(path, x)
-    return x[..., None] if x.ndim == 3 else x, y
+    return x[..., None] if x.ndim == 3 else x, y.astype(np.int64)
 
 
 def _check_labels(path, x, y):

@@ -1,6 +1,10 @@
 """The handwritten digits that come with scikit-learn."""
 
+import gin
 import numpy as np
+
+from keras_learned_rule.data.image_set import ImageSet
+from keras_learned_rule.data.resize import fit_images
 
 
 def load_digits():
@@ -52,3 +56,36 @@ def digits_split(test_size=600, seed=0):
     order = np.random.default_rng(seed).permutation(len(x))
     test, train = order[:test_size], order[test_size:]
     return x[train], y[train], x[test], y[test]
+
+
+@gin.configurable
+def digit_images(size, channels, part="all", held_out_fraction=0.2):
+    """All 1797 digits as a source of tasks.
+
+    Args:
+        size: int, height and width of the result; the 8 x 8 pixels are resized by area.
+        channels: 1 for grey or 3 for three equal channels.
+        part: `"all"`, `"train"`, `"choose"` or `"report"`, as for `ImageSet.part`. Defaults to
+            `"all"`.
+        held_out_fraction: float, as for `ImageSet.part`. Defaults to `0.2`.
+
+    Returns:
+        An `ImageSet`.
+
+    Raises:
+        ValueError: if `size` or `channels` is out of range, or as `ImageSet.part` does.
+
+    Example:
+
+    ```python
+    from keras_learned_rule.data.digits import digit_images
+
+    digits = digit_images(size=8, channels=1)
+    assert digits.images.shape == (1797, 8, 8, 1) and len(digits.class_names) == 10
+    ```
+    """
+    x, y = load_digits()
+    images = np.rint(255 * x).astype(np.uint8).reshape(-1, 8, 8, 1)
+    names = tuple(str(digit) for digit in range(10))
+    whole = ImageSet(fit_images(images, size, channels), y, names, "digits")
+    return whole.part(part, held_out_fraction)

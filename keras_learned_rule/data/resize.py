@@ -1,13 +1,14 @@
 """Resizing images exactly by area, and bringing them to a number of channels."""
 
 import functools
+import math
 
 import numpy as np
 
 # ITU-R BT.601: the weights of red, green and blue in a picture's brightness.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-# Images resized at once: bounds the memory that their float32 copies take.
-_CHUNK = 512
+# Numbers resized at once: bounds the memory of their float32 copies; more were no faster.
+_CHUNK = 2**22
 
 
 def area_resize(images, size):
@@ -116,7 +117,8 @@ def fit_images(images, size, channels):
         raise ValueError(f"`size` must be at least 1 pixel. Received: {size}")
     dtype = np.uint8 if images.dtype == np.uint8 else np.float32
     fitted = np.empty((len(images), size, size, channels), dtype)
-    for start in range(0, len(images), _CHUNK):
-        chunk = area_resize(to_channels(images[start : start + _CHUNK], channels), size)
-        fitted[start : start + _CHUNK] = chunk if dtype == np.float32 else np.floor(chunk + 0.5)
+    step = max(1, _CHUNK // math.prod(images.shape[1:]))
+    for start in range(0, len(images), step):
+        chunk = area_resize(to_channels(images[start : start + step], channels), size)
+        fitted[start : start + step] = chunk if dtype == np.float32 else np.floor(chunk + 0.5)
     return fitted
