@@ -72,11 +72,13 @@ class VariationalAutoencoder(keras.Model):
         Returns:
             A tensor `[batch]`, in nats.
         """
+        x = ops.convert_to_tensor(x, "float32")
         posterior = self.posterior(x, training)
         prior = self._distributions.Normal(0.0, 1.0)
         divergence = ops.sum(self._distributions.kl_divergence(posterior, prior), axis=-1)
         logits = self.decoder(posterior.sample(), training=training)
-        pixels = self._distributions.Bernoulli(logits=logits).log_prob(x)
+        # By default TensorFlow Probability truncates a NumPy array of grey values to 0 and 1.
+        pixels = self._distributions.Bernoulli(logits=logits, dtype="float32").log_prob(x)
         return ops.sum(pixels, axis=tuple(range(1, len(pixels.shape)))) - divergence
 
     def call(self, x, training=False):

@@ -39,9 +39,10 @@ def comparison(
     splits=SPLITS,
     tests=2000,
     rule_steps=300,
-    vae_steps=4000,
+    vae_steps=3000,
     vae_marks=10,
-    supervised_steps=100,
+    supervised_steps=75,
+    supervised_batch=64,
     supervised_rate=5e-3,
     batch=128,
 ):
@@ -58,6 +59,7 @@ def comparison(
         vae_steps: int, steps of the VAE.
         vae_marks: int, epochs of equal length into which they are cut, to choose from.
         supervised_steps: int, steps of supervised training, a multiple of 25.
+        supervised_batch: int, labelled examples of such a step.
         supervised_rate: float, its learning rate.
         batch: int, unlabelled examples of a step.
 
@@ -68,7 +70,11 @@ def comparison(
     rule = {"rule_steps": rule_steps, "batch": batch}
     fixed = methods.best_fixed_rule()
     vae = {"steps": vae_steps, "marks": vae_marks, "batch": batch}
-    learn = {"steps": supervised_steps, "learning_rate": supervised_rate}
+    learn = {
+        "steps": supervised_steps,
+        "batch_size": supervised_batch,
+        "learning_rate": supervised_rate,
+    }
     train = functools.partial(methods.rule_trained, steps=rule_steps, batch=batch)
     plans = {
         "random": (methods.random_network, {}),
@@ -76,27 +82,29 @@ def comparison(
             functools.partial(train, rule=setting.rule), {**rule, **setting.rule_settings()}
         ),
         "fixed_rule": (functools.partial(train, rule=fixed), {**rule, "theta": fingerprint(fixed)}),
+        "pca": (methods.pca, {}),
+        "raw": (methods.raw_inputs, {}),
         "vae": (functools.partial(methods.vae, **vae), vae),
         "supervised": (functools.partial(methods.supervised, early_stopping=False, **learn), learn),
         "supervised_stopped": (
             functools.partial(methods.supervised, early_stopping=True, **learn), learn
         ),
-        "pca": (methods.pca, {}),
-        "raw": (methods.raw_inputs, {}),
     }
-    groups = []
-    for data in data_sets:
-        source = functools.cache(functools.partial(TaskSource, data, tests, setting.data_dir))
-        for name, (method, settings) in plans.items():
-            groups.append(
-                Group(
-                    f"{data}/{name}",
-                    {"data": data, "tests": tests, **common, **settings},
-                    range(seeds),
-                    functools.partial(_prepare, method, source, common),
-                )
-            )
-    return groups
+    sources = {
+        data: functools.cache(functools.partial(TaskSource, data, tests, setting.data_dir))
+        for data in data_sets
+    }
+    # Cheap methods first: a run that is cut short has a picture of all data.
+    return [
+        Group(
+            f"{data}/{name}",
+            {"data": data, "tests": tests, **common, **settings},
+            range(seeds),
+            functools.partial(_prepare, method, source, common),
+        )
+        for name, (method, settings) in plans.items()
+        for data, source in sources.items()
+    ]
 
 
 def _prepare(method, source, common):

@@ -75,7 +75,7 @@ def raw_inputs(source, **options):
     return compute
 
 
-def supervised(source, steps, learning_rate, early_stopping, shots, splits):
+def supervised(source, steps, batch_size, learning_rate, early_stopping, shots, splits):
     """The base model trained by backprop on the labelled examples alone."""
     task = source.task(0)
     network = base_model(source.inputs)
@@ -88,7 +88,13 @@ def supervised(source, steps, learning_rate, early_stopping, shots, splits):
         task = source.task(seed)
         start = base_model(source.inputs, seed=seed)
         run = functools.partial(
-            learner.accuracy, start, task.x_test, task.y_test, seed=seed, steps=steps,
+            learner.accuracy,
+            start,
+            task.x_test,
+            task.y_test,
+            seed=seed,
+            steps=steps,
+            batch_size=batch_size,
             early_stopping=early_stopping,
         )
         return {"softmax": {str(k): rounded(run(shots=k).mean) for k in possible}}
