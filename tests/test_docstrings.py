@@ -17,9 +17,9 @@ PUBLISHED = "200_tf_graph/tf_graph_data.ckpt"
 
 
 def modules():
-    # Not the command: importing it defines flags, which only one program may do.
+    # Not the commands: importing them defines flags, which only one program may do.
     found = pkgutil.walk_packages(keras_learned_rule.__path__, "keras_learned_rule.")
-    names = [info.name for info in found if not info.name.endswith("meta_train")]
+    names = [info.name for info in found if not info.name.endswith(("meta_train", "__main__"))]
     return [importlib.import_module(name) for name in names]
 
 

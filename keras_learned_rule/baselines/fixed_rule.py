@@ -7,7 +7,7 @@ from keras_learned_rule.rule.theta import MAX_STEP, init_theta
 from keras_learned_rule.rule.update_rule import UpdateRule
 
 
-def fixed_rule(decorrelation=0.1, temperature=0.5, step=0.05):
+def fixed_rule(decorrelation=0.1, temperature=0.25, step=0.05):
     """Makes the update rule that a meta-learned theta must beat.
 
     Each layer moves by a softmax competition between its units, less `decorrelation` times the
@@ -17,7 +17,7 @@ def fixed_rule(decorrelation=0.1, temperature=0.5, step=0.05):
 
     Args:
         decorrelation: float, of decorrelation beside a competition of 0.3. Defaults to `0.1`.
-        temperature: float above 0, of the softmax. Defaults to `0.5`.
+        temperature: float above 0, of the softmax. Defaults to `0.25`.
         step: float between 0 and 0.3, root mean square of the first step, beside weights of root
             mean square 1. Defaults to `0.05`.
 

@@ -5,8 +5,6 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-from pathlib import Path
-
 from absl import app, flags, logging
 
 from keras_learned_rule.experiments import registry
@@ -20,9 +18,8 @@ flags.DEFINE_string("out", None, "Folder of results. Default: runs/experiments."
 flags.DEFINE_bool("quick", False, "Smallest sizes, on data that need no download.")
 flags.DEFINE_bool("replace", False, "Compute results with other settings again.")
 
-QUICK = "gin_configs/experiments/quick.gin"
 REPORT_FOLDER = "docs/results"
-USAGE = f"""a name is one of
+USAGE = f"""Usage: python -m keras_learned_rule.experiments NAME [--flags], where NAME is one of
   {", ".join(registry.NAMES)}
   all      every experiment, one after the other
   list     says what each shows
@@ -32,55 +29,39 @@ USAGE = f"""a name is one of
 def main(argv):
     """Runs the experiment, or all; `list` and `report` only read."""
     if len(argv) != 2 or argv[1] not in (*registry.NAMES, "all", "list", "report"):
-        raise app.UsageError(f"One name is needed. {USAGE}\nReceived: {argv[1:]}")
+        raise app.UsageError(f"{USAGE}\nReceived: {argv[1:]}")
     logging.set_verbosity(logging.WARNING)
-    name = argv[1]
-    if name == "list":
-        for title, experiment in registry.load_all().items():
-            print(f"{title:20} {experiment.TITLE}")
-    elif name == "report":
-        write_report(Path(FLAGS.out or REPORT_FOLDER))
+    if argv[1] == "list":
+        for name, experiment in registry.load_all().items():
+            print(f"{name:20} {experiment.TITLE}")
+    elif argv[1] == "report":
+        from keras_learned_rule.experiments.run import write_report
+
+        print(f"Wrote {write_report(FLAGS.out or REPORT_FOLDER)}")
     else:
-        names = registry.NAMES if name == "all" else (name,)
-        for each in names:
-            try:
-                run(each)
-            except KeyboardInterrupt:
-                raise SystemExit("\nStopped. Finished cells are kept; the same command goes on.")
+        try:
+            _run(registry.NAMES if argv[1] == "all" else argv[1:])
+        except KeyboardInterrupt:
+            raise SystemExit("\nStopped. Finished cells are kept; the same command goes on.")
 
 
-def run(name):
-    """Runs one experiment: computes missing cells, prints its tables, draws its picture."""
-    import gin
+def _run(names):
+    from keras_learned_rule.experiments.run import run_experiment
 
-    from keras_learned_rule.configs import find_gin_file
-    from keras_learned_rule.experiments.cells import CellStore
-    from keras_learned_rule.experiments.report import section
-    from keras_learned_rule.experiments.setting import Setting
-    from keras_learned_rule.fit.binding import resolve_rule
-
-    experiment = registry.load_all()[name]
-    files = list(FLAGS.gin_file) or [f"gin_configs/experiments/{name}.gin"]
-    files += [QUICK] if FLAGS.quick else []
-    gin.clear_config()
-    gin.parse_config_files_and_bindings([find_gin_file(file) for file in files], FLAGS.gin)
-    setting = Setting(resolve_rule(FLAGS.rule), Path(FLAGS.rule).stem, FLAGS.data_dir)
-    folder = Path(FLAGS.out or ("runs/experiments_quick" if FLAGS.quick else "runs/experiments"))
-    print(f"{name}: {experiment.TITLE}", flush=True)
-    store = CellStore(folder / f"{name}.json")
-    store.run(experiment.groups(setting), FLAGS.replace)
-    experiment.draw(store.results(), folder / f"{name}.png")
-    print(f"\n{section(experiment, store)}\nResults: {folder / name}.json and .png", flush=True)
-
-
-def write_report(folder):
-    """Writes the report beside its folder of results."""
-    from keras_learned_rule.experiments.report import document
-    from keras_learned_rule.rule.files import write_atomically
-
-    path = folder.with_suffix(".md")
-    write_atomically(path, document(folder, registry.load_all()).encode())
-    print(f"Wrote {path}")
+    out = FLAGS.out or ("runs/experiments_quick" if FLAGS.quick else "runs/experiments")
+    for name in names:
+        print(f"{name}: {registry.load(name).TITLE}", flush=True)
+        markdown = run_experiment(
+            name,
+            out,
+            FLAGS.gin_file,
+            FLAGS.gin,
+            FLAGS.rule,
+            FLAGS.data_dir,
+            FLAGS.quick,
+            FLAGS.replace,
+        )
+        print(f"\n{markdown}\nResults: {out}/{name}.json and .png\n", flush=True)
 
 
 if __name__ == "__main__":

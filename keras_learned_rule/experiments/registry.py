@@ -15,6 +15,17 @@ NAMES = (
 )
 
 
+def check(name):
+    """Returns the name of an experiment.
+
+    Raises:
+        ValueError: There is no such experiment.
+    """
+    if name not in NAMES:
+        raise ValueError(f"An experiment must be one of {NAMES}. Received: {name!r}")
+    return name
+
+
 def load(name):
     """Imports one experiment.
 
@@ -36,9 +47,7 @@ def load(name):
     assert "Figure 5" in load("architectures").TITLE
     ```
     """
-    if name not in NAMES:
-        raise ValueError(f"An experiment must be one of {NAMES}. Received: {name!r}")
-    return importlib.import_module(f"keras_learned_rule.experiments.{name}")
+    return importlib.import_module(f"keras_learned_rule.experiments.{check(name)}")
 
 
 def load_all():
