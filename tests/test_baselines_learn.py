@@ -47,9 +47,7 @@ def test_vae_learns_digits(digits):
     encoder = base_model(64)
     before = few_shot(encoder, x, x_test, y_test)
     vae = vae_of(encoder)
-    history = vae.fit(
-        x, batch_size=128, epochs=40, validation_data=(x_test,), verbose=0
-    ).history
+    history = vae.fit(x, batch_size=128, epochs=40, validation_data=(x_test,), verbose=0).history
     assert history["val_loss"][-1] < history["val_loss"][4] < history["val_loss"][0]
     assert few_shot(encoder, x, x_test, y_test) > before + 0.15
     error = np.square(vae.predict(x_test, verbose=0) - x_test).mean()

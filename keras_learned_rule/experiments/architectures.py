@@ -19,7 +19,16 @@ ABOUT = (
     "are changed in the base model."
 )
 ACTIVATIONS = (
-    "relu", "leaky_relu", "elu", "swish", "gelu", "tanh", "sigmoid", "softplus", "sin", "step",
+    "relu",
+    "leaky_relu",
+    "elu",
+    "swish",
+    "gelu",
+    "tanh",
+    "sigmoid",
+    "softplus",
+    "sin",
+    "step",
 )
 
 
@@ -67,8 +76,14 @@ def architectures(
     return [
         Group(
             name,
-            {"data": data, "tests": tests, "widths": widths, "activation": activation, **measure,
-             **setting.rule_settings()},
+            {
+                "data": data,
+                "tests": tests,
+                "widths": widths,
+                "activation": activation,
+                **measure,
+                **setting.rule_settings(),
+            },
             range(1 if name == f"width/{largest_width}" else seeds),
             functools.partial(
                 _prepare, source, setting.rule, widths=widths, activation=activation, **measure

@@ -105,7 +105,11 @@ class CellStore:
         settings = json.loads(json.dumps(group.settings))
         stored = self._groups.get(group.name)
         if stored is None or (replace and stored["settings"] != settings):
-            self._groups[group.name] = {"settings": settings, "made_with": _made_with(), "cells": {}}
+            self._groups[group.name] = {
+                "settings": settings,
+                "made_with": _made_with(),
+                "cells": {},
+            }
             return
         changed = sorted(
             key

@@ -78,16 +78,15 @@ def comparison(
     train = functools.partial(methods.rule_trained, steps=rule_steps, batch=batch)
     plans = {
         "random": (methods.random_network, {}),
-        "rule": (
-            functools.partial(train, rule=setting.rule), {**rule, **setting.rule_settings()}
-        ),
+        "rule": (functools.partial(train, rule=setting.rule), {**rule, **setting.rule_settings()}),
         "fixed_rule": (functools.partial(train, rule=fixed), {**rule, "theta": fingerprint(fixed)}),
         "pca": (methods.pca, {}),
         "raw": (methods.raw_inputs, {}),
         "vae": (functools.partial(methods.vae, **vae), vae),
         "supervised": (functools.partial(methods.supervised, early_stopping=False, **learn), learn),
         "supervised_stopped": (
-            functools.partial(methods.supervised, early_stopping=True, **learn), learn
+            functools.partial(methods.supervised, early_stopping=True, **learn),
+            learn,
         ),
     }
     sources = {

@@ -76,11 +76,14 @@ def cost(
     source = functools.cache(functools.partial(TaskSource, data, tests, setting.data_dir))
     common = {"data": data, "batch": batch, "tests": tests}
     plans = {
-        "rule": (functools.partial(_time_rule, setting.rule, rule_steps, batch),
-                 {"steps": rule_steps, **setting.rule_settings()}),
+        "rule": (
+            functools.partial(_time_rule, setting.rule, rule_steps, batch),
+            {"steps": rule_steps, **setting.rule_settings()},
+        ),
         "vae": (functools.partial(_time_vae, vae_marks, batch), {"steps": vae_marks}),
         "supervised": (
-            functools.partial(_time_supervised, supervised_steps), {"steps": supervised_steps}
+            functools.partial(_time_supervised, supervised_steps),
+            {"steps": supervised_steps},
         ),
     }
     return groups + [
@@ -245,9 +248,13 @@ def _times(results):
 
 def findings(results):
     """Paper and ours, side by side."""
-    ratios = {width: kinds["rule"][0] / kinds["adam"][0] for width, kinds in _steps(results).items()}
+    ratios = {
+        width: kinds["rule"][0] / kinds["adam"][0] for width, kinds in _steps(results).items()
+    }
     shown = ", ".join(f"{ratio:.1f} at width {width:,}" for width, ratio in ratios.items())
-    return [["(not measured)", f"A step of the rule takes as long as a step of Adam times {shown}."]]
+    return [
+        ["(not measured)", f"A step of the rule takes as long as a step of Adam times {shown}."]
+    ]
 
 
 def tables(results):

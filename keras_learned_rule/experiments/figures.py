@@ -116,7 +116,10 @@ def _panels(count):
     columns = min(count, _COLUMNS)
     rows = -(-count // columns)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(3.4 * columns + 1, 2.9 * rows + 0.6), layout="constrained",
+        rows,
+        columns,
+        figsize=(3.4 * columns + 1, 2.9 * rows + 0.6),
+        layout="constrained",
         squeeze=False,
     )
     for unused in axes.flat[count:]:

@@ -76,7 +76,9 @@ def permuted_features(
         ),
     }
     return [
-        Group(name, {**common, **settings}, range(seeds), functools.partial(_prepare, plan, sources))
+        Group(
+            name, {**common, **settings}, range(seeds), functools.partial(_prepare, plan, sources)
+        )
         for name, (plan, settings) in plans.items()
     ]
 
@@ -105,9 +107,7 @@ def _inputs(sources):
 
 
 def _random(sources):
-    return lambda seed, task: features(
-        base_model(_inputs(sources), seed=seed), task.x, task.x_test
-    )
+    return lambda seed, task: features(base_model(_inputs(sources), seed=seed), task.x, task.x_test)
 
 
 def _rule(sources, rule, steps, batch):
@@ -251,9 +251,7 @@ def draw(results, path):
     panels = {}
     for data in dict.fromkeys(n.removesuffix(" permuted") for n in _by_data(results, "rule")):
         panels[TITLES[data]] = {
-            METHODS[method]: percent(
-                {0: found[data], 1: found[f"{data} permuted"]}
-            )
+            METHODS[method]: percent({0: found[data], 1: found[f"{data} permuted"]})
             for method in METHODS
             if (found := _by_data(results, method))
         }

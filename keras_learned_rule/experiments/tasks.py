@@ -121,7 +121,5 @@ def _load(name, data_dir):
             x_train=np.minimum(data.x_train, 1.0), x_test=np.minimum(data.x_test, 1.0)
         )
     if name not in IMAGES:
-        raise ValueError(
-            f"A data set must be one of {('imdb', *IMAGES)}. Received: {name!r}"
-        )
+        raise ValueError(f"A data set must be one of {('imdb', *IMAGES)}. Received: {name!r}")
     return image_arrays(*IMAGES[name], data_dir)

@@ -90,8 +90,8 @@ def few_shot_accuracy(
         A `FewShotResult`: mean, standard error and accuracies.
 
     Raises:
-        ValueError: if `readout` or `penalty` is unknown, the features are not finite or not as many as
-            labels, or `y`, `shots` and `repeats` do not suit `few_shot_splits`.
+        ValueError: if `readout` or `penalty` is unknown, the features are not finite or not as
+            many as labels, or `y`, `shots` and `repeats` do not suit `few_shot_splits`.
 
     Example:
 
