@@ -6,10 +6,12 @@ import pytest
 import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
 
-from keras_learned_rule.baselines import supervised
+from keras_learned_rule.baselines import supervised_learner
+from keras_learned_rule.baselines.best_weights import BestWeights
 from keras_learned_rule.baselines.pca import pca_features
 from keras_learned_rule.baselines.side_by_side import side_by_side
-from keras_learned_rule.baselines.supervised import SupervisedLearner, supervised_accuracy
+from keras_learned_rule.baselines.supervised import supervised_accuracy
+from keras_learned_rule.baselines.supervised_learner import SupervisedLearner
 from keras_learned_rule.data.digits import digits_split
 from keras_learned_rule.fit.readout import few_shot_accuracy
 
@@ -60,10 +62,10 @@ def test_supervised_learns_repeats_and_leaves_the_model_alone(digits):
 
 def test_equal_draws_and_batches_give_equal_accuracies(digits, monkeypatch):
     x, y = digits[2:]
-    split = supervised.few_shot_splits(y, 10, 1, seed=0)[0]
-    monkeypatch.setattr(supervised, "few_shot_splits", lambda *_: [split] * 3)
+    split = supervised_learner.few_shot_splits(y, 10, 1, seed=0)[0]
+    monkeypatch.setattr(supervised_learner, "few_shot_splits", lambda *_: [split] * 3)
     rows = np.resize(split[0], 800).astype("int32")
-    monkeypatch.setattr(supervised, "_batches", lambda *_: rows)
+    monkeypatch.setattr(supervised_learner, "_batches", lambda *_: rows)
     result = supervised_accuracy(network(), x, y, repeats=3, steps=25)
     np.testing.assert_allclose(result.accuracies, result.accuracies[0], atol=2e-3)
 
@@ -131,7 +133,7 @@ def test_early_stopping_learns_from_half_and_keeps_the_best(digits):
 
 def test_each_copy_ends_with_the_weights_of_its_least_held_out_loss():
     rows = np.tile(np.arange(2, dtype="int32")[:, None], 3)
-    keeper = supervised._BestWeights(rows, np.zeros((2, 3), "int32"))
+    keeper = BestWeights(rows, np.zeros((2, 3), "int32"))
     network = keras.Sequential(
         [keras.Input((3,), dtype="int32"), Scores(losses=[[3, 1, 2], [1, 2, 2], [2, 3, 1]])]
     )
@@ -172,7 +174,7 @@ def test_softmax_regression_nears_logistic_regression(digits):
     result = supervised_accuracy(model, x, y, repeats=3, learning_rate=0.01)
     expected = [
         np.mean(LogisticRegression(C=10.0).fit(x[train], y[train]).predict(x[test]) == y[test])
-        for train, test in supervised.few_shot_splits(y, 10, 3, seed=0)
+        for train, test in supervised_learner.few_shot_splits(y, 10, 3, seed=0)
     ]
     np.testing.assert_allclose(result.accuracies, expected, atol=0.02)
 

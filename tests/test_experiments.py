@@ -77,7 +77,7 @@ def test_all_methods_get_the_same_splits(monkeypatch):
         drawn.setdefault((tuple(y), shots, repeats, seed), []).append(None)
         return few_shot_splits(y, shots, repeats, seed)
 
-    for module in ("fit.readout", "baselines.supervised"):
+    for module in ("fit.readout", "baselines.supervised_learner"):
         monkeypatch.setattr(f"keras_learned_rule.{module}.few_shot_splits", recorded)
     tiny = {"shots": (2, 3), "splits": 2, "rule_steps": 2, "vae_steps": 2, "vae_marks": 1}
     rule = UpdateRule.from_preset("compact")

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_learned_rule.baselines.supervised import SupervisedLearner
+from keras_learned_rule.baselines.supervised_learner import SupervisedLearner
 from keras_learned_rule.experiments.cells import Group
 from keras_learned_rule.experiments.figures import curves, percent
 from keras_learned_rule.experiments.methods import VaeTrainer

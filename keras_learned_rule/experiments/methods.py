@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_learned_rule.baselines.fixed_rule import fixed_rule
 from keras_learned_rule.baselines.pca import pca_features
-from keras_learned_rule.baselines.supervised import SupervisedLearner
+from keras_learned_rule.baselines.supervised_learner import SupervisedLearner
 from keras_learned_rule.baselines.vae import VariationalAutoencoder
 from keras_learned_rule.experiments.networks import (
     Loop,
