@@ -181,6 +181,8 @@ def draw(results, path):
             label: percent({int(v): points[pick(points)] for v, points in by_value.items()})
             for label, pick in (("random initialisation", min), ("learned rule", max))
         }
-    for value, points in _kinds(results).get("activation", {}).items():
-        panels[f"{value}, over steps"] = {"learned rule": percent(points)}
-    curves(path, panels, "", logarithmic=False)
+    activations = _kinds(results).get("activation", {})
+    panels["activations, over inner steps"] = {
+        value: percent(points) for value, points in activations.items()
+    }
+    curves(path, panels, "")

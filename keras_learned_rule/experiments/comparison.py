@@ -190,6 +190,12 @@ def versus(results, data, other, shots=10):
     )
 
 
+def all_versus(results, other):
+    """`versus` for every data set in which both were measured, a line each."""
+    lines = [versus(results, data, other) for data in data_of(results)]
+    return "<br>".join(line for line in lines if not line.endswith("not measured")) or "–"
+
+
 def _best(results, data, method, shots):
     """Accuracies over seeds with the readout whose mean is higher."""
     found = [

@@ -105,7 +105,7 @@ def findings(results):
     """Paper and ours, side by side."""
     return [
         [
-            "Classes come apart in the embedding; its variance spreads over more directions.",
+            "Shows how classes come apart, and cumulative explained variance (no numbers).",
             f"{TITLES.get(data, data)}: 10-shot accuracy "
             f"{mean_and_error([c['before']['accuracy'] for c in cells.values()])} before, "
             f"{mean_and_error([c['after']['accuracy'] for c in cells.values()])} after; three "

@@ -5,14 +5,15 @@ import numpy as np
 _COLUMNS = 4
 
 
-def curves(path, panels, xlabel, ylabel="few-shot accuracy, %", logarithmic=True):
+def curves(path, panels, xlabel, ylabel="few-shot accuracy, %"):
     """Draws lines with standard errors, in as many panels as needed.
+
+    An x axis is logarithmic where it spans more than a factor of ten.
 
     Args:
         path: PNG file to write.
         panels: dict from title to dict from label to dict from x to a list over seeds.
         xlabel, ylabel: str.
-        logarithmic: bool, of the x axis. Defaults to `True`.
 
     Example:
 
@@ -34,10 +35,11 @@ def curves(path, panels, xlabel, ylabel="few-shot accuracy, %", logarithmic=True
                 x, [v.mean() for v in values], errors, marker="o", ms=3, lw=1.2, color=colour
             )
         axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
-        if logarithmic:
+        places = [x for points in by_label.values() for x in points]
+        if max(places) > 10 * min(places) > 0:
             axes.set_xscale("log")
         axes.grid(alpha=0.3)
-    figure.legend(lines.values(), lines, loc="outside lower center", ncols=4, fontsize="small")
+    figure.legend(lines.values(), lines, loc="outside lower center", ncols=3, fontsize="small")
     _save(figure, path)
 
 
@@ -113,12 +115,12 @@ def embeddings(path, clouds, spectra):
 def _panels(count):
     import matplotlib.pyplot as plt
 
-    columns = min(count, _COLUMNS)
-    rows = -(-count // columns)
+    rows = -(-count // _COLUMNS)
+    columns = -(-count // rows)
     figure, axes = plt.subplots(
         rows,
         columns,
-        figsize=(3.4 * columns + 1, 2.9 * rows + 0.6),
+        figsize=(max(3.4 * columns + 1, 8.0), 2.9 * rows + 0.8),
         layout="constrained",
         squeeze=False,
     )

@@ -122,7 +122,7 @@ def findings(results):
     """Paper and ours, side by side."""
     return [
         [
-            "Receptive fields become structured over meta-training.",
+            "Shows how receptive fields change over meta-training (no numbers).",
             f"{_title(name)}: smoothness {_means(cells, 'smoothness_before')} before, "
             f"{_means(cells, 'smoothness_after')} after.",
         ]

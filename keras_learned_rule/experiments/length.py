@@ -135,6 +135,7 @@ def draw(results, path):
         KINDS[kind]: {
             TITLES[data]: percent({v: x for v, x in kinds[kind].items() if v > 0})
             for data, kinds in by_data.items()
+            if kind in kinds
         }
         for kind in KINDS
     }

@@ -209,28 +209,27 @@ def _title(name):
 def findings(results):
     """Paper and ours, side by side."""
     scores = {method: _by_data(results, method) for method in METHODS}
-    names = list(scores["rule"])
+    names = list(next(by_data for by_data in scores.values() if by_data))
 
     def compare(method, permuted):
         shown = [name for name in names if name.endswith(" permuted") == permuted]
-        return "; ".join(
-            f"{_title(name)}: {mean_and_error(scores[method][name])}, rule "
-            f"{mean_and_error(scores['rule'][name])}, random "
-            f"{mean_and_error(scores['random'][name])}"
+        return "<br>".join(
+            f"{_title(name)}: {mean_and_error(scores[method].get(name, []))}, rule "
+            f"{mean_and_error(scores['rule'].get(name, []))}, random "
+            f"{mean_and_error(scores['random'].get(name, []))}"
             for name in shown
         )
 
     return [
         [
-            "Meta-trained with pixels in their order, a prototypical network fails on permuted "
-            "ones.",
-            f"In order: {compare('prototypical', False)}. Permuted: "
-            f"{compare('prototypical', True)}.",
+            "A prototypical network depends on the order of the inputs that it was meta-trained "
+            "with.",
+            f"{compare('prototypical', False)}<br>{compare('prototypical', True)}",
         ],
         [
-            "Meta-trained on permuted pixels it learns little that transfers; the rule does not "
+            "With inputs permuted in meta-training it has nothing to hold on to; the rule does not "
             "depend on their order.",
-            f"Permuted: {compare('prototypical_permuted', True)}.",
+            compare("prototypical_permuted", True),
         ],
     ]
 
@@ -255,4 +254,4 @@ def draw(results, path):
             for method in METHODS
             if (found := _by_data(results, method))
         }
-    curves(path, panels, "pixels in order (0), permuted (1)", logarithmic=False)
+    curves(path, panels, "pixels in order (0), permuted (1)")

@@ -11,9 +11,11 @@ Generated from the json files in `{folder}/` by `python -m keras_learned_rule.ex
 do not edit. How to run each experiment and what it measures: [experiments.md](experiments.md).
 
 Accuracies in %, mean ± standard error over seeds (networks, initialisations, and draws of labelled
-examples together). Where the paper gives no number for what we measured, its finding stands in
-words. Our networks see pixels in their order: a multi-layer perceptron is blind to the fixed
-permutation that the paper applies.
+examples together). The paper shows these results as figures: its column has the finding in words,
+and numbers only where its text gives them. "A against B (+d ± e)" compares the learned rule with
+another method at 10 labels a class, each with its better readout, paired by seed. Our networks see
+pixels in their order: a multi-layer perceptron is blind to the fixed permutation that the paper
+applies.
 """
 
 
