@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 
+from keras_learned_rule.baselines.fixed_rule import fixed_rule
 from keras_learned_rule.experiments import methods
 from keras_learned_rule.experiments.cells import Group
 from keras_learned_rule.experiments.figures import curves, percent
@@ -68,7 +69,7 @@ def comparison(
     """
     common = {"shots": tuple(shots), "splits": splits}
     rule = {"rule_steps": rule_steps, "batch": batch}
-    fixed = methods.best_fixed_rule()
+    fixed = fixed_rule()
     vae = {"steps": vae_steps, "marks": vae_marks, "batch": batch}
     learn = {
         "steps": supervised_steps,

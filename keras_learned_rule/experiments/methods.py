@@ -1,4 +1,8 @@
-"""The methods that are compared: each makes features, or accuracies, of a task and a seed."""
+"""The methods that are compared.
+
+Each sets itself up for a `TaskSource` and returns a function from a seed to few-shot accuracies, as
+`Group.prepare` does; `options` are the `shots` and `splits` of `few_shot_scores`.
+"""
 
 import functools
 import time
@@ -6,7 +10,6 @@ import time
 import keras
 import numpy as np
 
-from keras_learned_rule.baselines.fixed_rule import fixed_rule
 from keras_learned_rule.baselines.pca import pca_features
 from keras_learned_rule.baselines.supervised_learner import SupervisedLearner
 from keras_learned_rule.baselines.vae import VariationalAutoencoder
@@ -25,7 +28,25 @@ EMBEDDING = 32
 
 
 def random_network(source, **options):
-    """The base model as initialised."""
+    """The base model as initialised.
+
+    Args:
+        source: `TaskSource`.
+        **options: of `few_shot_scores`.
+
+    Returns:
+        A function from a seed to the dict of `few_shot_scores`.
+
+    Example:
+
+    ```python
+    from keras_learned_rule.experiments.methods import random_network
+    from keras_learned_rule.experiments.tasks import TaskSource
+
+    scores = random_network(TaskSource("digits8"), shots=(5,), splits=2)(0)
+    assert 0.1 < scores["ridge"]["5"] < 0.8
+    ```
+    """
 
     def compute(seed):
         task = source.task(seed)
@@ -36,7 +57,18 @@ def random_network(source, **options):
 
 
 def rule_trained(source, rule, steps, batch, **options):
-    """The base model after `steps` steps of an update rule."""
+    """The base model after an inner loop of an update rule.
+
+    Args:
+        source: `TaskSource`.
+        rule: `UpdateRule`.
+        steps: int, inner steps.
+        batch: int, examples of a step.
+        **options: of `few_shot_scores`.
+
+    Returns:
+        A function from a seed to the dict of `few_shot_scores`.
+    """
     trainer = RuleTrainer(rule, source.inputs, batch=batch)
 
     def compute(seed):
@@ -49,13 +81,8 @@ def rule_trained(source, rule, steps, batch, **options):
     return compute
 
 
-def best_fixed_rule():
-    """The fixed rule with the coefficients that `benchmarks/fixed_rule_grid.py` found."""
-    return fixed_rule()
-
-
 def pca(source, **options):
-    """Principal components of the unlabelled data."""
+    """The first 32 principal components of the unlabelled data; see `random_network`."""
 
     def compute(seed):
         task = source.task(seed)
@@ -66,7 +93,7 @@ def pca(source, **options):
 
 
 def raw_inputs(source, **options):
-    """The inputs themselves."""
+    """The inputs themselves; see `random_network`."""
 
     def compute(seed):
         task = source.task(seed)
@@ -76,7 +103,18 @@ def raw_inputs(source, **options):
 
 
 def supervised(source, steps, batch_size, learning_rate, early_stopping, shots, splits):
-    """The base model trained by backprop on the labelled examples alone."""
+    """The base model trained by backprop on the labelled examples alone.
+
+    Args:
+        source: `TaskSource`.
+        steps, batch_size, learning_rate, early_stopping: see `supervised_accuracy`.
+        shots: labels a class, for each of which `splits` networks are trained.
+        splits: int.
+
+    Returns:
+        A function from a seed to `{"softmax": {shots: accuracy}}`; with early stopping there is no
+        entry for a single label a class.
+    """
     task = source.task(0)
     network = base_model(source.inputs)
     learner = SupervisedLearner(
@@ -110,6 +148,8 @@ class VaeTrainer:
         batch: int. Defaults to `128`.
 
     Attributes:
+        encoder: the base model.
+        vae: `VariationalAutoencoder` around it.
         seconds: float, spent on training steps since the network was last begun afresh.
     """
 
@@ -156,7 +196,20 @@ class VaeTrainer:
 
 
 def vae(source, steps, marks, batch, **options):
-    """A VAE at the mark with the best ELBO and at that with the best few-shot accuracy."""
+    """A VAE at the mark with the best ELBO and at that with the best few-shot accuracy.
+
+    Args:
+        source: `TaskSource`.
+        steps: int.
+        marks: int, how often it is measured, at equal distances.
+        batch: int, examples of a step.
+        **options: of `few_shot_scores`.
+
+    Returns:
+        A function from a seed to a dict: "best_elbo" and "best_few_shot", as `few_shot_scores`
+        returns them, the steps at which these were, and "marks", a list of steps, ELBO and 10-shot
+        accuracy.
+    """
     trainer = VaeTrainer(source, batch)
     stops = [steps * (i + 1) // marks for i in range(marks)]
 
