@@ -67,9 +67,10 @@ def architectures(
     networks = {
         **{f"depth/{n}": ((128,) * n + (32,), "relu") for n in depths},
         **{f"width/{n}": ((n, 32), "relu") for n in widths},
-        **({f"width/{largest_width}": ((largest_width, 32), "relu")} if largest_width else {}),
         **{f"embedding/{n}": ((128,) * 4 + (n,), "relu") for n in embeddings},
         **{f"activation/{name}": ((128,) * 4 + (32,), name) for name in activations},
+        # Last, since it takes longer than all others together.
+        **({f"width/{largest_width}": ((largest_width, 32), "relu")} if largest_width else {}),
     }
     source = functools.cache(functools.partial(TaskSource, data, tests, setting.data_dir))
     measure = {"marks": tuple(marks), "batch": batch}
