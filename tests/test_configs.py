@@ -44,8 +44,10 @@ def test_an_unknown_file_lists_the_packaged_ones(packaged, path):
 
 def test_the_files_of_a_checkout_are_the_packaged_ones(root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for file in (root / "gin_configs").glob("*.gin"):
-        assert configs.find_gin_file(f"gin_configs/{file.name}") == str(file)
+    files = list((root / "gin_configs").rglob("*.gin"))
+    assert any(file.parent.name == "experiments" for file in files)
+    for file in files:
+        assert configs.find_gin_file(file.relative_to(root).as_posix()) == str(file)
 
 
 @gin.configurable(module="case")
