@@ -28,7 +28,7 @@ def find_gin_file(path):
     ```python
     from keras_learned_rule.configs import find_gin_file
 
-    with open(find_gin_file("gin_configs/glyphs_quick.gin")) as file:
+    with open(find_gin_file("gin_configs/quick.gin")) as file:
         assert "train.updates" in file.read()
     ```
     """

@@ -118,9 +118,7 @@ def train(
         from keras_learned_rule.meta.dry_run import describe
 
         print(
-            describe(
-                problem, buckets, pools, held_out_buckets, horizon, updates, buckets_a_update
-            )
+            describe(problem, buckets, pools, held_out_buckets, horizon, updates, buckets_a_update)
         )
         return None
     engine = make_engine()
