@@ -17,6 +17,7 @@ from keras_learned_rule.meta.engines.tpu import VARIABLES
 from keras_learned_rule.meta.networks import NetworkSpec
 from keras_learned_rule.meta.objective import ObjectiveSpec
 from keras_learned_rule.meta.problem import Problem
+from keras_learned_rule.meta.trainer import MetaTrainer
 from keras_learned_rule.rule.spec import RuleSpec
 
 
@@ -117,6 +118,13 @@ def test_jax_lowers_all_of_it_for_tpus():
         assert "f32>" in module, name
         for word in ("f64>", "callback", "stablehlo.send", "infeed", "outfeed", "<?"):
             assert word not in module, name
+
+
+def test_vectorised_tasks_are_refused_where_xla_compiles_tensorflow():
+    problem = Problem(RuleSpec.compact(terms=("competition",)), vectorize=True)
+    engine = TensorFlowEngine(jit_compile=True)
+    with pytest.raises(ValueError, match="vectorize must be False.*Received: vectorize=True with"):
+        MetaTrainer(engine, problem, [], [], {}, updates=1)
 
 
 def test_a_tpu_needs_its_environment(monkeypatch):

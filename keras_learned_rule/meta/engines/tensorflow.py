@@ -42,6 +42,8 @@ class TensorFlowEngine(Engine):
         elif jit_compile == "auto":
             jit_compile = any(d.device_type != "CPU" for d in tf.config.list_logical_devices())
         self._jit_compile = jit_compile
+        # XLA cannot compile what becomes of loops in a vectorised function.
+        self.vectorizes = jit_compile is False
         self.replicas = self._strategy.num_replicas_in_sync
         ids = self._strategy.experimental_distribute_values_from_function(
             lambda context: tf.constant(context.replica_id_in_sync_group)
