@@ -203,6 +203,6 @@ def _check_tasks(engine, buckets, buckets_a_update):
 def _check_vectorize(engine, problem):
     if problem.vectorize and not engine.vectorizes:
         raise ValueError(
-            "vectorize must be False where XLA compiles TensorFlow, which it does on GPUs and TPUs; "
+            "vectorize must be False where XLA compiles TensorFlow, as on GPUs and TPUs; "
             f"KERAS_BACKEND=jax can do both. Received: vectorize=True with {engine.described}"
         )
