@@ -1,7 +1,8 @@
 # make demo and make test need python3 (3.10 to 3.13), pip and make: the first of them sets up .venv.
-# TENSORFLOW=tensorflow installs the package for GPUs instead of the smaller one for CPUs.
+# TENSORFLOW=cpu installs the smaller package for CPUs, without what only the experiments need: TF-Keras
+# requires the package `tensorflow`, and pip would install one over the other.
 PYTHON ?= python3
-TENSORFLOW ?= cpu
+TENSORFLOW ?= experiments
 BIN := .venv/bin
 # Debian leaves out of python3 what venv needs to install pip (it is in python3-venv).
 SITE := import sysconfig; print(sysconfig.get_path("purelib"))

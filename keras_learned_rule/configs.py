@@ -28,13 +28,13 @@ def find_gin_file(path):
     ```python
     from keras_learned_rule.configs import find_gin_file
 
-    with open(find_gin_file("gin_configs/glyphs_quick.gin")) as file:
+    with open(find_gin_file("gin_configs/quick.gin")) as file:
         assert "train.updates" in file.read()
     ```
     """
     if os.path.isfile(path):
         return os.fspath(path)
-    packaged = {f"{FOLDER}/{file.name}": str(file) for file in _packaged_files()}
+    packaged = _packaged_files()
     name = Path(path).as_posix()
     if name not in packaged:
         raise FileNotFoundError(
@@ -109,7 +109,7 @@ def _find_included(folder, filename):
         return find_gin_file(filename)
     except FileNotFoundError as error:
         known = [file.name for file in Path(folder).glob("*.gin")]
-        known += [f"{FOLDER}/{file.name}" for file in _packaged_files()]
+        known += _packaged_files()
         raise FileNotFoundError(
             f"no file {filename!r} exists; {nearest(filename, known)}"
         ) from error
@@ -123,7 +123,9 @@ def _finalize(paths, bindings):
 
 
 def _packaged_files():
+    """Paths of the package's gin files by name, such as "gin_configs/quick.gin"."""
     package = Path(__file__).parent
     # A wheel carries the folder inside the package, a checkout has it beside the package.
     folder = next((p for p in (package / FOLDER, package.parent / FOLDER) if p.is_dir()), None)
-    return sorted(folder.glob("*.gin")) if folder else []
+    files = sorted(folder.rglob("*.gin")) if folder else []
+    return {f"{FOLDER}/{file.relative_to(folder).as_posix()}": str(file) for file in files}

@@ -3,11 +3,15 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
 
-from keras_learned_rule.baselines import supervised
+from keras_learned_rule.baselines import supervised_learner
+from keras_learned_rule.baselines.best_weights import BestWeights
 from keras_learned_rule.baselines.pca import pca_features
+from keras_learned_rule.baselines.side_by_side import side_by_side
 from keras_learned_rule.baselines.supervised import supervised_accuracy
+from keras_learned_rule.baselines.supervised_learner import SupervisedLearner
 from keras_learned_rule.data.digits import digits_split
 from keras_learned_rule.fit.readout import few_shot_accuracy
 
@@ -56,33 +60,112 @@ def test_supervised_learns_repeats_and_leaves_the_model_alone(digits):
     np.testing.assert_allclose(again.accuracies, result.accuracies, atol=0.01)
 
 
-def test_each_repeat_starts_afresh(digits, monkeypatch):
+def test_equal_draws_and_batches_give_equal_accuracies(digits, monkeypatch):
     x, y = digits[2:]
-    split = supervised.few_shot_splits(y, 10, 1, seed=0)[0]
-    monkeypatch.setattr(supervised, "few_shot_splits", lambda *_: [split] * 3)
-    monkeypatch.setattr(supervised, "_batches", lambda _, train, *__: np.resize(train, 800))
-    result = supervised_accuracy(network(), x, y, steps=25)
+    split = supervised_learner.few_shot_splits(y, 10, 1, seed=0)[0]
+    monkeypatch.setattr(supervised_learner, "few_shot_splits", lambda *_: [split] * 3)
+    rows = np.resize(split[0], 800).astype("int32")
+    monkeypatch.setattr(supervised_learner, "_batches", lambda *_: rows)
+    result = supervised_accuracy(network(), x, y, repeats=3, steps=25)
     np.testing.assert_allclose(result.accuracies, result.accuracies[0], atol=2e-3)
 
 
-def test_repeats_share_one_trace(digits):
-    tf = pytest.importorskip("tensorflow")
+def test_a_learner_starts_afresh_each_time_and_traces_once(digits):
     traces = []
 
     class Counted(keras.layers.Layer):
         def call(self, inputs):
-            if not tf.executing_eagerly():
+            if isinstance(inputs, tf.Tensor) and not hasattr(inputs, "numpy"):
                 traces.append(inputs)
             return inputs
 
     x, y = digits[2:]
-    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(8), Counted()])
-    traces.clear()
-    supervised_accuracy(model, x, y, repeats=1, steps=25)
+    layers = [keras.layers.Dense(16), keras.layers.BatchNormalization(), Counted()]
+    model = keras.Sequential([keras.Input((64,)), *layers])
+    learner = SupervisedLearner(model, x, classes=10, copies=3)
+    first = learner.accuracy(model, x, y, steps=50)
     once = len(traces)
-    traces.clear()
-    supervised_accuracy(model, x, y, repeats=4, steps=25)
+    learner.accuracy(model, x, y, shots=3, seed=1, steps=25, early_stopping=True)
+    again = learner.accuracy(model, x, y, steps=50)
+    np.testing.assert_allclose(again.accuracies, first.accuracies, atol=5e-3)
     assert len(traces) == once
+
+
+def test_copies_side_by_side_compute_what_the_network_does(digits):
+    x = digits[0][:64]
+    model = network()
+    model(x, training=True)
+    joint = side_by_side(model, copies=3)
+    outputs = joint(np.stack([x, 2 * x, -x], axis=1)).numpy()
+    for copy, inputs in enumerate((x, 2 * x, -x)):
+        np.testing.assert_allclose(outputs[:, copy], model(inputs).numpy(), atol=1e-5)
+
+
+def test_copies_side_by_side_learn_as_if_alone(digits):
+    x, y = digits[0][:96], digits[1][:96]
+    model = network()
+    joint = side_by_side(model, copies=2)
+    for trained, inputs in ((model, x), (joint, np.stack([x, x[::-1]], axis=1))):
+        # Summed over all but the batch, so that copies add to the loss and do not share it.
+        axes = tuple(range(1, inputs.ndim))
+        trained.compile(keras.optimizers.SGD(0.1), lambda _, z, a=axes: keras.ops.sum(z**2, a))
+        trained.fit(inputs, y, batch_size=96, epochs=3, shuffle=False, verbose=0)
+    outputs = joint(np.stack([x, x], axis=1)).numpy()
+    np.testing.assert_allclose(outputs[:, 0], model(x).numpy(), rtol=1e-3, atol=1e-4)
+
+
+def test_only_dense_chains_go_side_by_side():
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3, name="conv")])
+    with pytest.raises(ValueError, match=r"Received: layer 'conv' \(Conv2D\)"):
+        side_by_side(model, copies=2)
+    with pytest.raises(ValueError, match="at least 1. Received: 0"):
+        side_by_side(network(), copies=0)
+
+
+def test_early_stopping_learns_from_half_and_keeps_the_best(digits):
+    x, y = digits[2:]
+    options = {"repeats": 4, "steps": 300, "learning_rate": 3e-3}
+    stopped = supervised_accuracy(network(), x, y, early_stopping=True, **options)
+    half = supervised_accuracy(network(), x, y, shots=5, **options)
+    whole = supervised_accuracy(network(), x, y, **options)
+    assert half.mean - 0.06 < stopped.mean < whole.mean
+
+
+def test_each_copy_ends_with_the_weights_of_its_least_held_out_loss():
+    rows = np.tile(np.arange(2, dtype="int32")[:, None], 3)
+    keeper = BestWeights(rows, np.zeros((2, 3), "int32"))
+    network = keras.Sequential(
+        [keras.Input((3,), dtype="int32"), Scores(losses=[[3, 1, 2], [1, 2, 2], [2, 3, 1]])]
+    )
+    keeper.set_model(network)
+    keeper.on_train_begin()
+    for step in range(3):
+        network.layers[-1].step.assign([step] * 3)
+        keeper.on_train_batch_end(step)
+    keeper.on_train_end()
+    assert network.layers[-1].step.numpy().tolist() == [1, 0, 2]
+
+
+class Scores(keras.layers.Layer):
+    """Scores [batch, copies, 2] with a given loss for class 0, by step and copy."""
+
+    def __init__(self, losses):
+        super().__init__()
+        self.losses_by_step = np.array(losses, "float32")
+        self.step = self.add_weight(shape=(3,), dtype="float32", initializer="zeros")
+
+    def call(self, rows):
+        step = keras.ops.cast(self.step, "int32")
+        losses = keras.ops.take_along_axis(
+            keras.ops.convert_to_tensor(self.losses_by_step), step[None], axis=0
+        )[0]
+        shares = keras.ops.stack([keras.ops.exp(-losses), 1 - keras.ops.exp(-losses)], axis=-1)
+        return keras.ops.log(shares)[None] + keras.ops.zeros((rows.shape[0] or 2, 1, 1))
+
+
+def test_early_stopping_needs_two_labels_a_class(digits):
+    with pytest.raises(ValueError, match="at least 2 for `early_stopping`.*Received: 1"):
+        supervised_accuracy(network(), *digits[2:], shots=1, early_stopping=True)
 
 
 def test_softmax_regression_nears_logistic_regression(digits):
@@ -91,7 +174,7 @@ def test_softmax_regression_nears_logistic_regression(digits):
     result = supervised_accuracy(model, x, y, repeats=3, learning_rate=0.01)
     expected = [
         np.mean(LogisticRegression(C=10.0).fit(x[train], y[train]).predict(x[test]) == y[test])
-        for train, test in supervised.few_shot_splits(y, 10, 3, seed=0)
+        for train, test in supervised_learner.few_shot_splits(y, 10, 3, seed=0)
     ]
     np.testing.assert_allclose(result.accuracies, expected, atol=0.02)
 

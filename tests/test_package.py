@@ -76,14 +76,15 @@ def installed(source, tmp_path_factory):
 
 
 def test_the_installed_wheel_has_all_that_was_put_into_it(source, installed, tmp_path):
-    gin_files = sorted(path.name for path in (source / "gin_configs").glob("*.gin"))
+    folder = source / "gin_configs"
+    gin_files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.gin"))
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     found = json.loads(
         run(sys.executable, "-c", INSPECT, *gin_files, cwd=tmp_path, env=environment)
     )
     assert found["origin"] == str(installed / "keras_learned_rule" / "__init__.py")
     assert found["layers"] == ["Dense", "EinsumDense"]
-    assert found["gin"] == [(source / "gin_configs" / name).read_text() for name in gin_files]
+    assert found["gin"] == [(folder / name).read_text() for name in gin_files]
     cards = {path.name for path in (source / "keras_learned_rule" / "presets").iterdir()}
     assert {path.name for path in (installed / "keras_learned_rule" / "presets").iterdir()} == cards
     assert set(found["presets"]) == {name.split(".")[0] for name in cards if "safetensors" in name}

@@ -5,7 +5,9 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-_READOUTS = ("ridge", "logistic")
+from keras_learned_rule.fit.chosen_penalty import logistic_chosen, ridge_chosen
+
+_READOUTS, _PENALTIES = ("ridge", "logistic"), ("default", "chosen")
 # Per labelled example, in units of the variance of a standardised feature.
 _RIDGE_PENALTY = 0.1
 
@@ -49,7 +51,17 @@ class FewShotResult(NamedTuple):
         return cls(float(accuracies.mean()), float(error), accuracies)
 
 
-def few_shot_accuracy(model, x, y, shots=10, repeats=20, seed=0, readout="ridge", batch_size=1024):
+def few_shot_accuracy(
+    model,
+    x,
+    y,
+    shots=10,
+    repeats=20,
+    seed=0,
+    readout="ridge",
+    batch_size=1024,
+    penalty="default",
+):
     """Measures the accuracy of a linear readout trained on a few labels a class.
 
     Each repeat draws `shots` examples of every class, standardises the features with their
@@ -70,13 +82,16 @@ def few_shot_accuracy(model, x, y, shots=10, repeats=20, seed=0, readout="ridge"
             of 0.1 for each labelled example, or `"logistic"`, scikit-learn's logistic
             regression with its default penalty. Defaults to `"ridge"`.
         batch_size: int, for `predict` of a Keras model. Defaults to `1024`.
+        penalty: `"default"`, or `"chosen"`: the best of a few for the labelled examples of each
+            draw, by leaving one out (ridge) or by folds (logistic); see `ridge_chosen` and
+            `logistic_chosen`. Defaults to `"default"`.
 
     Returns:
         A `FewShotResult`: mean, standard error and accuracies.
 
     Raises:
-        ValueError: if `readout` is unknown, the features are not finite or not as many as
-            labels, or `y`, `shots` and `repeats` do not suit `few_shot_splits`.
+        ValueError: if `readout` or `penalty` is unknown, the features are not finite or not as
+            many as labels, or `y`, `shots` and `repeats` do not suit `few_shot_splits`.
 
     Example:
 
@@ -90,17 +105,17 @@ def few_shot_accuracy(model, x, y, shots=10, repeats=20, seed=0, readout="ridge"
     """
     if readout not in _READOUTS:
         raise ValueError(f"`readout` must be one of {_READOUTS}. Received: {readout!r}")
+    if penalty not in _PENALTIES:
+        raise ValueError(f"`penalty` must be one of {_PENALTIES}. Received: {penalty!r}")
     y = np.asarray(y)
     splits = few_shot_splits(y, shots, repeats, seed)
     if len(x) != len(y):
         raise ValueError(f"`x` and `y` must have the same length. Received: {len(x)} and {len(y)}")
     features = _features(model, x, batch_size)
-    predict = _ridge_labels if readout == "ridge" else _logistic_labels
+    predict = _chosen_predictions if penalty == "chosen" else _default_predictions
+    predictions = predict(readout, features, y, splits)
     return FewShotResult.of(
-        [
-            class_mean_accuracy(y[test], predict(features[train], y[train], features[test]))
-            for train, test in splits
-        ]
+        [class_mean_accuracy(y[test], labels) for (_, test), labels in zip(splits, predictions)]
     )
 
 
@@ -244,6 +259,19 @@ def ridge_readout(features, targets, penalty):
         gram = centred @ centred.T + penalty * np.eye(examples)
         kernel = centred.T @ np.linalg.solve(gram, residual)
     return kernel, offset - centre @ kernel
+
+
+def _default_predictions(readout, features, y, splits):
+    predict = _ridge_labels if readout == "ridge" else _logistic_labels
+    return [predict(features[train], y[train], features[test]) for train, test in splits]
+
+
+def _chosen_predictions(readout, features, y, splits):
+    predict = ridge_chosen if readout == "ridge" else logistic_chosen
+    labels, classes = np.unique(y, return_inverse=True)
+    parts = [_standardised(features[train], features[test]) for train, test in splits]
+    train, test = (np.stack(arrays) for arrays in zip(*parts))
+    return labels[predict(train, classes[[rows for rows, _ in splits]], test)[0]]
 
 
 def _ridge_labels(train, y_train, test):

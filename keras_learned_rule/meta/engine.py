@@ -15,9 +15,10 @@ def make_engine(strategy="default", jit_compile="auto", cpu_devices=1):
 
     Args:
         strategy: "default" for one device, "mirrored" for all local GPUs, "multi_worker" for
-            several processes (described by TF_CONFIG), or "tpu".
-        jit_compile: Whether XLA compiles the computation of each replica. Defaults to `"auto"`: on
-            GPUs and TPUs. On CPUs it was no faster and takes minutes longer to compile.
+            several processes (described by TF_CONFIG), or "tpu" (docs/tpu.md).
+        jit_compile: Whether XLA compiles the computation of each replica; on TPUs it always does.
+            Defaults to `"auto"`: on GPUs. On CPUs it was no faster and takes minutes longer to
+            compile.
         cpu_devices: Into how many devices to split a machine without accelerators, each with its
             share of the tasks. Must be set before the framework is first used; "mirrored" or JAX
             then use them. Defaults to `1`.
@@ -26,7 +27,7 @@ def make_engine(strategy="default", jit_compile="auto", cpu_devices=1):
         An `Engine`.
 
     Raises:
-        ValueError: The backend has no engine, or there is no such strategy.
+        ValueError: The backend has no engine, there is no such strategy, or no TPU.
         RuntimeError: The framework was in use before its CPU could be split.
 
     Example:
@@ -67,7 +68,6 @@ def _strategy(name):
         return tf.distribute.MirroredStrategy(None if gpus else cpus)
     if name == "multi_worker":
         return tf.distribute.MultiWorkerMirroredStrategy()
-    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu="local")
-    tf.config.experimental_connect_to_cluster(resolver)
-    tf.tpu.experimental.initialize_tpu_system(resolver)
-    return tf.distribute.TPUStrategy(resolver)
+    from keras_learned_rule.meta.engines.tpu import tpu_strategy
+
+    return tpu_strategy()

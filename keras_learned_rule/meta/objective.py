@@ -3,9 +3,11 @@
 import dataclasses
 from typing import Any, NamedTuple
 
+import gin
 from keras import ops
 
 
+@gin.configurable
 @dataclasses.dataclass(frozen=True)
 class ObjectiveSpec:
     """Settings of the ridge-regression meta-objective; the defaults are the published ones.

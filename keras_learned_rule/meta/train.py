@@ -20,7 +20,6 @@ from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.theta import init_theta
 from keras_learned_rule.rule.update_rule import UpdateRule
 
-gin.external_configurable(ObjectiveSpec)
 compact_rule = gin.external_configurable(RuleSpec.compact, "compact_rule")
 published_rule = gin.external_configurable(RuleSpec.published, "published_rule")
 
@@ -34,16 +33,16 @@ def train(
     families=gin.REQUIRED,
     updates=gin.REQUIRED,
     held_out=(),
-    horizon=Horizon(),
-    objective=ObjectiveSpec(),
-    estimator=TruncatedBackprop(),
+    horizon=None,
+    objective=None,
+    estimator=None,
     learning_rate=0.02,
     clip_norm=1.0,
     buckets_a_update=None,
     remat=True,
     vectorize=False,
     evaluation_steps=300,
-    intervals=Intervals(),
+    intervals=None,
     start_from=None,
     tensorboard=False,
     dry_run=False,
@@ -61,16 +60,16 @@ def train(
         held_out: List of `TaskFamily` of other classes or data sets: the theta that is best on
             them, by the mean accuracy over data sets, is kept. Their `tasks` is the number of
             tasks of each bucket.
-        horizon: A `Horizon`: lengths of inner loops and truncations.
-        objective: An `ObjectiveSpec`.
-        estimator: `TruncatedBackprop` or `PersistentES`.
+        horizon: Lengths of inner loops and truncations. Defaults to `Horizon()`.
+        objective: Defaults to `ObjectiveSpec()`.
+        estimator: `PersistentES(...)`, or by default `TruncatedBackprop()`.
         learning_rate: Adam's at the start; falls to zero as a cosine.
         clip_norm: Largest norm of one task's meta-gradient.
         buckets_a_update: Buckets that a meta-update uses, drawn anew each time; None for all.
         remat: See `Problem`.
         vectorize: See `Problem`.
         evaluation_steps: Inner steps of the evaluations.
-        intervals: `Intervals`.
+        intervals: Defaults to `Intervals()`.
         start_from: Preset or theta file to start from, of the same spec. Defaults to
             `init_theta`.
         tensorboard: Whether to write TensorBoard files to run_dir/tensorboard.
@@ -102,6 +101,9 @@ def train(
     theta = trainer.theta_arrays()
     ```
     """
+    # Made here rather than as default values, so that they are as gin says now.
+    horizon, objective = horizon or Horizon(), objective or ObjectiveSpec()
+    estimator, intervals = estimator or TruncatedBackprop(), intervals or Intervals()
     settings = _plain(dict(locals()))
     _check_numbers(updates=updates, evaluation_steps=evaluation_steps)
     # First of all: some strategies must be made before TensorFlow has computed anything.

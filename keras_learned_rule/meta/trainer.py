@@ -45,8 +45,8 @@ class MetaTrainer:
         programs: Set of (bucket, truncation) that have been compiled.
 
     Raises:
-        ValueError: A bucket's tasks do not divide evenly over the replicas, or there are fewer
-            buckets than `buckets_a_update`.
+        ValueError: A bucket's tasks do not divide evenly over the replicas, there are fewer
+            buckets than `buckets_a_update`, or the engine cannot vectorise.
 
     Example:
 
@@ -86,6 +86,7 @@ class MetaTrainer:
         seed=0,
     ):
         _check_tasks(engine, buckets, buckets_a_update)
+        _check_vectorize(engine, problem)
         self.engine, self.problem, self.buckets = engine, problem, buckets
         self.horizon, self.seed, self.updates_done = horizon, seed, 0
         self._updates, self._learning_rate = updates, learning_rate
@@ -196,4 +197,12 @@ def _check_tasks(engine, buckets, buckets_a_update):
         raise ValueError(
             f"buckets_a_update must be in 1..{len(buckets)}, the number of buckets. "
             f"Received: {buckets_a_update}"
+        )
+
+
+def _check_vectorize(engine, problem):
+    if problem.vectorize and not engine.vectorizes:
+        raise ValueError(
+            "vectorize must be False where XLA compiles TensorFlow, as on GPUs and TPUs; "
+            f"KERAS_BACKEND=jax can do both. Received: vectorize=True with {engine.described}"
         )

@@ -11,12 +11,14 @@ class Engine:
         replicas: Number of replicas, of all processes together.
         local_replicas: Their indices in this process.
         process: Index of this process; 0 writes logs and theta files.
+        vectorizes: Whether it can compile tasks that are computed as one.
         described: Str, framework and devices for logs.
     """
 
     replicas = 1
     local_replicas = (0,)
     process = 0
+    vectorizes = True
     described = ""
 
     @staticmethod

@@ -19,8 +19,8 @@ class TensorFlowEngine(Engine):
 
     Args:
         strategy: A `tf.distribute.Strategy`. Defaults to the current one.
-        jit_compile: Whether XLA compiles the replicas' computation. Defaults to `"auto"`: on
-            accelerators.
+        jit_compile: Whether XLA compiles the replicas' computation; on TPUs it always does.
+            Defaults to `"auto"`: on GPUs.
 
     Example:
 
@@ -37,9 +37,13 @@ class TensorFlowEngine(Engine):
 
     def __init__(self, strategy=None, jit_compile="auto"):
         self._strategy = strategy or tf.distribute.get_strategy()
-        if jit_compile == "auto":
+        if isinstance(self._strategy, tf.distribute.TPUStrategy):
+            jit_compile = None  # TensorFlow's word for: as it is done on TPUs.
+        elif jit_compile == "auto":
             jit_compile = any(d.device_type != "CPU" for d in tf.config.list_logical_devices())
         self._jit_compile = jit_compile
+        # XLA cannot compile what becomes of loops in a vectorised function.
+        self.vectorizes = jit_compile is False
         self.replicas = self._strategy.num_replicas_in_sync
         ids = self._strategy.experimental_distribute_values_from_function(
             lambda context: tf.constant(context.replica_id_in_sync_group)
@@ -50,7 +54,7 @@ class TensorFlowEngine(Engine):
         self.process = resolver.task_id or 0 if workers else 0
         self.described = (
             f"tensorflow {tf.__version__}, {type(self._strategy).__name__}, {self.replicas} "
-            f"replicas, {'XLA' if jit_compile else 'no XLA'}"
+            f"replicas, {'no XLA' if jit_compile is False else 'XLA'}"
         )
 
     @staticmethod

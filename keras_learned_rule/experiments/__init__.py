@@ -1,0 +1,1 @@
+"""The experiments of the paper, one command each: `python -m keras_learned_rule.experiments`."""

@@ -1,0 +1,55 @@
+"""The experiments by name, in the order of the report."""
+
+import importlib
+
+NAMES = (
+    "few_shot",
+    "text",
+    "objective_mismatch",
+    "permuted_features",
+    "architectures",
+    "filters",
+    "embeddings",
+    "length",
+    "cost",
+)
+
+
+def check(name):
+    """Returns the name of an experiment.
+
+    Raises:
+        ValueError: There is no such experiment.
+    """
+    if name not in NAMES:
+        raise ValueError(f"An experiment must be one of {NAMES}. Received: {name!r}")
+    return name
+
+
+def load(name):
+    """Imports one experiment.
+
+    Args:
+        name: one of `NAMES`.
+
+    Returns:
+        A module with `TITLE`, `ABOUT`, and functions `groups(setting)`, which gin configures by the
+        experiment's name, `tables(results)`, `findings(results)` and `draw(results, path)`.
+
+    Raises:
+        ValueError: There is no such experiment.
+
+    Example:
+
+    ```python
+    from keras_learned_rule.experiments.registry import load
+
+    assert "Figure 5" in load("architectures").TITLE
+    ```
+    """
+    return importlib.import_module(f"keras_learned_rule.experiments.{check(name)}")
+
+
+def load_all():
+    """All experiments, a dict from name to module."""
+    return {name: load(name) for name in NAMES}
