@@ -7,13 +7,16 @@ recordings. Nothing here knows a single file: sizes, activation and switches com
 import dataclasses
 import functools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import tensorflow as tf
 from conftest import REFERENCE, ROOT
 from keras import ops
 
+from keras_learned_rule.meta.engine import make_engine
 from keras_learned_rule.meta.objective import ObjectiveSpec
+from keras_learned_rule.meta.problem import Problem
 from keras_learned_rule.meta.unroll import Episode, InnerData, unroll
 from keras_learned_rule.network.mlp import mlp_plan
 from keras_learned_rule.rule.neuron import hidden_states
@@ -208,18 +211,12 @@ class Replay:
         episode = Episode(
             CLASSES, *(self.labels(part).size // CLASSES for part in ("train", "test"))
         )
+        task = SimpleNamespace(episode=episode, network=SimpleNamespace(plan=lambda: self.plan))
+        problem = Problem(self.spec, remat=False)
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(self.theta)
-            _, losses, _ = unroll(
-                self.spec,
-                self.theta,
-                self.plan,
-                ObjectiveSpec(),
-                episode,
-                self.before,
-                data,
-                0,
-                count,
+            losses, _ = unroll(
+                make_engine(), problem, task, self.theta, self.before, data, 0, count
             )
             chosen = [losses[k - 1] for k in steps]
         return [tape.gradient(loss, self.theta, unconnected_gradients="zero") for loss in chosen]
