@@ -51,3 +51,10 @@ def reference():
     if not REFERENCE.is_dir():
         pytest.skip(f"no recorded reference at {REFERENCE}")
     return REFERENCE
+
+
+@pytest.fixture(autouse=True)
+def no_gin():
+    """No test leaves gin's configuration, or gin locked, to the next."""
+    yield
+    gin.clear_config()

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 
-import gin
 import meta_cases
 import numpy as np
 import pytest
@@ -15,13 +14,6 @@ from keras_learned_rule.meta.run import Intervals
 from keras_learned_rule.meta.schedule import Horizon
 from keras_learned_rule.meta.train import train
 from keras_learned_rule.meta.trainer import MetaTrainer
-
-
-@pytest.fixture(autouse=True)
-def no_gin():
-    gin.clear_config()
-    yield
-    gin.clear_config()
 
 
 def run(folder, **overrides):
