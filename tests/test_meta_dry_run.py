@@ -51,8 +51,8 @@ def loaded():
     return load_families([FAMILY], seed=0)
 
 
-def described(loaded, rule=RULE, held_out=([], []), buckets_a_update=None, **problem):
-    problem = Problem(rule, **problem)
+def described(loaded, rule=RULE, held_out=([], []), buckets_a_update=None, **settings):
+    problem = Problem(rule, **{"remat": False, **settings})
     return describe(problem, *loaded, held_out, HORIZON, 200, buckets_a_update)
 
 
@@ -88,7 +88,7 @@ def test_operations_counted_by_hand(loaded):
     elimination = 2 * 2**3 // 3 + 2 * 2**2 * 3
     step = forward + competition + scored + elimination
     spec = loaded[0][0].spec
-    assert step_flop(Problem(RULE), spec) == 3 * step
+    assert step_flop(Problem(RULE, remat=False), spec) == 3 * step
     assert step_flop(Problem(RULE, remat=True), spec) == 4 * step
     assert step_flop(Problem(RULE, estimator=PersistentES(pairs=3)), spec) == 6 * step
     # 2 buckets of 4 tasks; 100 updates with K = 2, then 100 with a mean K of 3.5.
@@ -129,6 +129,6 @@ def test_the_published_rule(loaded):
     assert "Rule: published, 12 terms, a neuron network" in text
     spec = loaded[0][0].spec
     cost = update_cost(rule, WIDTHS, 5) + score_cost(WIDTHS, 3, 2, 1)
-    assert step_flop(Problem(rule), spec) == 3 * cost.flop
+    assert step_flop(Problem(rule, remat=False), spec) == 3 * cost.flop
     assert f"at least {8 * 2 * 3 * cost.flop / 1e6:.3g} MFLOP with K = 2" in text
     assert "114,670 parameters" in described(loaded, rule=RuleSpec.published())

@@ -75,6 +75,7 @@ def test_xla_computes_what_tensorflow_computes(programs, name):
         np.testing.assert_allclose(one, same, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_no_float64_no_dynamic_shapes_and_nothing_on_the_host(programs, name):
     hlo = lowering.lowered(*programs[name], platform="CPU")
