@@ -90,7 +90,8 @@ def unroll(engine, problem, task_spec, theta, state, data, start, total_steps):
 
     def inner_step(theta, state, rate, k, *data):
         # Examples are picked in here so that rematerialisation picks them again, too.
-        batch, *labelled = (ops.take(part, k, axis=0) for part in data)
+        k = ops.cast(k, "int32")
+        batch, *labelled = (ops.take(ops.stop_gradient(part), k, axis=0) for part in data)
         state, _ = unsupervised_update(problem.rule, theta, plan, state, batch, rate)
         loss, accuracy = score(problem.objective, task_spec.episode, plan, state, labels, *labelled)
         return state, loss, accuracy
@@ -101,7 +102,7 @@ def unroll(engine, problem, task_spec, theta, state, data, start, total_steps):
         state, losses, accuracies = carry
         rate = inner_rate(problem.rule, start + ops.cast(k, "float32"), total_steps)
         here = ops.arange(steps) == k
-        state, loss, accuracy = step(theta, state, ops.cast(rate, dtype), k, *data)
+        state, loss, accuracy = step(theta, state, ops.cast(rate, dtype), ops.cast(k, dtype), *data)
         return state, ops.where(here, loss, losses), ops.where(here, accuracy, accuracies)
 
     nothing = ops.zeros((steps,), dtype)
