@@ -15,6 +15,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 from pathlib import Path  # noqa: E402
 
+import gin  # noqa: E402
 import keras  # noqa: E402
 import pytest  # noqa: E402
 
