@@ -1,5 +1,7 @@
 """The TensorFlow engine: tf.function, XLA, and any tf.distribute strategy."""
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -117,7 +119,7 @@ class TensorFlowEngine(Engine):
 
     def compile_shared(self, function):
         compiled = tf.function(function, autograph=False, jit_compile=self._jit_compile)
-        return tf.function(lambda *shared: self._strategy.run(compiled, args=shared))
+        return self._on_replicas(compiled)
 
     def compile_spread(self, function):
         compiled = tf.function(function, autograph=False, jit_compile=self._jit_compile)
@@ -129,7 +131,14 @@ class TensorFlowEngine(Engine):
                 sums = context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
             return spread, sums
 
-        return tf.function(lambda *trees: self._strategy.run(on_replica, args=trees))
+        return self._on_replicas(on_replica)
+
+    def _on_replicas(self, function):
+        # A partial, not a lambda: TensorFlow warns of retracing where many functions share a code.
+        return tf.function(functools.partial(self._run, function), autograph=False)
+
+    def _run(self, function, *trees):
+        return self._strategy.run(function, args=trees)
 
     def least(self, number):
         if len(self.local_replicas) == self.replicas:
