@@ -8,8 +8,9 @@ from keras_learned_rule.rule.term_names import READOUTS
 # and for bounding each term, which the published merge does.
 KEPT_A_STEP, KEPT_A_TERM, KEPT_A_READING_TERM, KEPT_A_BOUND = 7, 2, 4, 2
 KEPT_SQUARES = 0.5  # Correlations of a layer's units, for a term.
-# Of the shape of a layer's activations: for the forward pass, and for a term that reads them.
-KEPT_FORWARD, KEPT_A_TERM_ON_UNITS = 6, 3
+# Of the shape of a layer's activations: for the forward pass, for the standardised signals that
+# all terms share, and for a term that reads them.
+KEPT_FORWARD, KEPT_STANDARDIZED, KEPT_A_TERM_ON_UNITS = 6, 5, 1
 # Of a layer's hidden states, for a block of convolution, batch normalisation and relu.
 KEPT_A_BLOCK = 5
 
@@ -67,7 +68,7 @@ def activation_bytes(spec, widths, batch, labelled=0):
     ```
     """
     on_units = sum(term not in READOUTS for term in spec.terms)
-    kept = KEPT_FORWARD + KEPT_A_TERM_ON_UNITS * on_units
+    kept = KEPT_FORWARD + KEPT_STANDARDIZED + KEPT_A_TERM_ON_UNITS * on_units
     floats = sum(widths[1:]) * (batch * kept + labelled * KEPT_FORWARD)
     matrices = KEPT_A_STEP + sum(_matrices(spec, term) for term in spec.terms)
     squares = KEPT_SQUARES * len(spec.terms)

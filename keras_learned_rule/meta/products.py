@@ -108,7 +108,9 @@ def _term_products(spec, lower, upper, batch):
         "large_decay": (0, 0, []),
         "w_base": (0, 0, []),
     }
-    below, above, products = zip(*(terms[name] for name in spec.terms))
+    # The two are linear in what they correlate the inputs with, and share a product.
+    shared = "hebb_z" if "hebb" in spec.terms else None
+    below, above, products = zip(*(terms[name] for name in spec.terms if name != shared))
     readouts = [
         Product(units * batch, spec.hidden_width, sum(count) * spec.readout_channels)
         for units, count in ((lower, below), (upper, above))
