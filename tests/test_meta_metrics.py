@@ -24,6 +24,7 @@ def trainer(rule=meta_cases.RULE):
     return types.SimpleNamespace(
         engine=meta_cases.engine(),
         buckets=BUCKETS,
+        sources=POOLS,
         problem=meta_cases.problem(clip_norm=0.5),
         theta_arrays=functools.partial(init_theta, rule),
     )
@@ -49,7 +50,7 @@ def result(bucket, truncation, seed):
 def record(*updates):
     """The record of updates, each a list of results."""
     run = trainer()
-    window = Window(run, POOLS)
+    window = Window(run)
     for results in updates:
         window.add([r._replace(results=run.engine.spread(r.results)) for r in results])
     assert window.updates == len(updates)

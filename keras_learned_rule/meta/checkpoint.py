@@ -11,7 +11,7 @@ import safetensors
 import safetensors.numpy
 from keras import tree
 
-from keras_learned_rule.rule.files import write_atomically
+from keras_learned_rule.rule.files import remove_unfinished, write_atomically
 
 FORMAT_VERSION, HEADER_KEY, KEPT = 1, "keras_learned_rule_checkpoint", 2
 
@@ -41,6 +41,7 @@ class Checkpoints:
 
     def __init__(self, folder, process=0):
         self.folder, self._suffix = Path(folder), f".{process}.safetensors"
+        remove_unfinished(self.folder, f".update-*{self._suffix}")
 
     def save(self, update, state):
         """Writes the state after a number of updates, and removes all but the newest files.

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from keras_learned_rule.meta.checkpoint import Checkpoints
-from keras_learned_rule.rule.files import save_theta, write_atomically
+from keras_learned_rule.rule.files import remove_unfinished, save_theta, write_atomically
 
 METRICS, CONFIG = "metrics.jsonl", "run.json"
 
@@ -32,7 +32,10 @@ class RunFolder:
     def __init__(self, path, config, provenance, process=0):
         self.path, self.config, self.provenance = Path(path), config, provenance
         self._writes = process == 0
-        _check_writable(self.path)
+        _check_writable(self.path, process)
+        if self._writes:
+            for name in (METRICS, CONFIG, "config.gin", "last.safetensors", "best.safetensors"):
+                remove_unfinished(self.path, f".{name}")
         self._check_config(json.loads(json.dumps(config)))
         self._checkpoints = Checkpoints(self.path / "checkpoints", process)
 
@@ -102,10 +105,11 @@ class RunFolder:
             write_atomically(self.path / "config.gin", operative.encode())
 
 
-def _check_writable(path):
+def _check_writable(path, process):
+    trial = path / f".writable.{process}"
     try:
-        write_atomically(path / ".writable", b"")
-        (path / ".writable").unlink()
+        write_atomically(trial, b"")
+        trial.unlink()
     except OSError as error:
         raise OSError(
             error.errno,

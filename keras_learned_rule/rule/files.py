@@ -177,3 +177,26 @@ def write_atomically(path, content):
     finally:
         if os.path.exists(unfinished):
             os.remove(unfinished)
+
+
+def remove_unfinished(folder, pattern):
+    """Removes what processes that were killed in `write_atomically` have left.
+
+    Args:
+        folder: A `Path`; it need not exist.
+        pattern: Glob pattern of the file, with a dot before its name. No live process may be
+            writing such a file.
+
+    Example:
+
+    ```python
+    from pathlib import Path
+    from keras_learned_rule.rule.files import remove_unfinished
+
+    Path(".state.json.123.unfinished").touch()
+    remove_unfinished(Path("."), ".state.json")
+    assert not Path(".state.json.123.unfinished").exists()
+    ```
+    """
+    for path in folder.glob(f"{pattern}.*.unfinished"):
+        path.unlink(missing_ok=True)
