@@ -1,4 +1,4 @@
-"""Starts `meta_child.py`, in one process or several, and reads what it left."""
+"""Starts programs of their own, such as `meta_child.py`, and reads what they left."""
 
 import json
 import os
@@ -8,17 +8,18 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 TESTS = Path(__file__).parent
+PATHS = os.pathsep.join([str(TESTS.parent), str(TESTS)])
 
 
 def start(backend, environment=(), **settings):
     """A child process; see `meta_child.SETTINGS`."""
-    paths = os.pathsep.join([str(TESTS.parent), str(TESTS)])
     environment = {
         **os.environ,
         "KERAS_BACKEND": backend,
-        "PYTHONPATH": paths,
+        "PYTHONPATH": PATHS,
         "TF_CPP_MIN_LOG_LEVEL": "3",
         **dict(environment),
     }
@@ -32,6 +33,16 @@ def finish(process):
     out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err[-3000:]
     return json.loads(out.splitlines()[-1])
+
+
+def report_of_jax(program):
+    """The last line of output, as json, of a program that runs on the JAX backend."""
+    pytest.importorskip("jax", reason="needs jax: pip install jax")
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": PATHS}
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
 
 
 def theta_after(folder, backend, name="theta", **settings):

@@ -1,10 +1,6 @@
 """The rule is plain `keras.ops`: another backend computes the same, without TensorFlow."""
 
-import json
-import os
-import subprocess
-import sys
-
+import children
 import numpy as np
 import pytest
 from keras import ops
@@ -73,15 +69,8 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def jax_report(root):
-    pytest.importorskip("jax", reason="needs jax: pip install jax")
-    paths = os.pathsep.join([str(root), str(root / "tests")])
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": paths}
-    result = subprocess.run(
-        [sys.executable, "-c", REPORT], capture_output=True, text=True, env=environment
-    )
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout.splitlines()[-1])
+def jax_report():
+    return children.report_of_jax(REPORT)
 
 
 @pytest.mark.parametrize("neuron_network", [False, True])

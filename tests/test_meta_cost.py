@@ -1,10 +1,6 @@
 """Costs against numbers counted by hand, and against what JAX says of the same update."""
 
-import json
-import os
-import subprocess
-import sys
-
+import children
 import pytest
 
 from keras_learned_rule.meta.cost import Cost, gradient_cost, score_cost, update_cost
@@ -62,16 +58,9 @@ print(json.dumps({name: report(*case) for name, case in test_meta_cost.CASES.ite
 
 
 @pytest.fixture(scope="module")
-def jax_report(root):
+def jax_report():
     """What JAX says of each case: products computed, tensors kept for reverse mode, state."""
-    pytest.importorskip("jax", reason="needs jax: pip install jax")
-    paths = os.pathsep.join([str(root), str(root / "tests")])
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": paths}
-    result = subprocess.run(
-        [sys.executable, "-c", REPORT], capture_output=True, text=True, env=environment
-    )
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout.splitlines()[-1])
+    return children.report_of_jax(REPORT)
 
 
 def test_an_update_counted_by_hand():

@@ -10,6 +10,7 @@ import gin
 import keras
 import numpy as np
 
+from keras_learned_rule.meta.field_checks import check_integer
 from keras_learned_rule.meta.metrics import Window
 
 SHOWN, SHOWN_LAST = ("meta_loss", "accuracy", "gradient_norm"), ("held_out_accuracy",)
@@ -26,8 +27,7 @@ class Intervals:
 
     def __post_init__(self):
         for name, value in vars(self).items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1. Received: {value!r}")
+            check_integer(name, value, least=1)
 
 
 class Run:

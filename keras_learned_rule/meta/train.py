@@ -9,6 +9,7 @@ from keras_learned_rule.meta.engine import make_engine
 from keras_learned_rule.meta.estimators import TruncatedBackprop
 from keras_learned_rule.meta.evaluate import Evaluator
 from keras_learned_rule.meta.families import load_families
+from keras_learned_rule.meta.field_checks import check_integer
 from keras_learned_rule.meta.objective import ObjectiveSpec
 from keras_learned_rule.meta.problem import Problem
 from keras_learned_rule.meta.provenance import operative_config, provenance
@@ -105,7 +106,8 @@ def train(
     horizon, objective = horizon or Horizon(), objective or ObjectiveSpec()
     estimator, intervals = estimator or TruncatedBackprop(), intervals or Intervals()
     settings = _plain(dict(locals()))
-    _check_numbers(updates=updates, evaluation_steps=evaluation_steps)
+    check_integer("updates", updates, least=1)
+    check_integer("evaluation_steps", evaluation_steps, least=1)
     # First of all: some strategies must be made before TensorFlow has computed anything.
     engine = None if dry_run else make_engine()
     problem = Problem(rule, objective, estimator, clip_norm, remat, vectorize)
@@ -141,12 +143,6 @@ def train(
 
 def _programs(trainer):
     return len(trainer.buckets) * len(trainer.horizon.truncations)
-
-
-def _check_numbers(**numbers):
-    for name, value in numbers.items():
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be an integer of at least 1. Received: {value!r}")
 
 
 def _starting_theta(start_from, rule, seed):
