@@ -26,7 +26,10 @@ def plain_update(spec, theta, plan, state, x, learning_rate):
         merged *= tf.math.rsqrt(tf.reduce_mean(merged**2) + 1e-12)
         stepped = w - MAX_STEP * tf.sigmoid(own["step"]) * learning_rate * merged
         mean, variance = tf.nn.moments(z, 0)
-        change = mean - tf.sqrt(variance + 1e-6) * own["bias_target"]
+        deviation = tf.sqrt(variance + 1e-6)
+        one_sided = _one_sidedness(plan.layers[i].activation, deviation)
+        target = one_sided * own["bias_target"] + (1 - one_sided) * own["symmetric_bias_target"]
+        change = mean - deviation * target
         new_state.append(
             {
                 "w": _rms_one(stepped) / w.shape[0] ** 0.5,
@@ -36,7 +39,15 @@ def plain_update(spec, theta, plan, state, x, learning_rate):
     return tuple(new_state), signals
 
 
-_OWN = ("log_temperature", "step", "bias_rate", "bias_target")
+_OWN = ("log_temperature", "step", "bias_rate", "bias_target", "symmetric_bias_target")
+
+
+def _one_sidedness(activation, deviation):
+    rise = [
+        tf.abs(activation(far * deviation[None]) - activation(near * deviation[None]))[0]
+        for far, near in ((-2.0, -1.0), (2.0, 1.0))
+    ]
+    return tf.nn.relu(rise[1] - rise[0]) / (rise[1] + rise[0] + 1e-12)
 
 
 def _rms_one(w):

@@ -24,7 +24,8 @@ from keras_learned_rule.meta.trainer import MetaTrainer
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.theta import init_theta
 
-RULE = RuleSpec.compact(terms=("competition", "decorrelation", "hebb_z"))
+# Relu alone gives no gradient to the target of other nonlinearities.
+RULE = RuleSpec.compact(terms=("competition", "decorrelation", "hebb_z"), shaped_bias=False)
 NETWORK = NetworkSpec((8, 6))
 
 

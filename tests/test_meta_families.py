@@ -184,6 +184,7 @@ BAD = [
     (Horizon, dict(truncations=()), "truncations must be a list"),
     (Horizon, dict(grow_updates=-1), "grow_updates must be an integer.*Received: -1"),
     (Problem, dict(clip_norm=0.0), "clip_norm must be positive. Received: 0.0"),
+    (Problem, dict(scored=0), "scored must be an integer of at least 1. Received: 0"),
 ]
 
 

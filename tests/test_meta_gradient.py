@@ -85,6 +85,18 @@ def test_unroll_steps_and_scores_in_turn(rule):
     rule_cases.assert_states_equal(new, state)
 
 
+@pytest.mark.parametrize("remat", [False, True])
+def test_only_the_last_steps_are_scored(remat):
+    problem = Problem(rule_cases.CHEAP, ObjectiveSpec(coefficient_share=0.3), remat=remat)
+    theta, _, state, data = inner_loop(problem.rule)
+    last = data._replace(labelled=data.labelled[-2:], coefficients=data.coefficients[-2:])
+    losses, (new, accuracies) = unrolled(problem, theta, state, data)
+    some_losses, (some_new, some_accuracies) = unrolled(problem, theta, state, last)
+    np.testing.assert_allclose(some_losses, losses[-2:], rtol=1e-12)
+    np.testing.assert_allclose(some_accuracies, accuracies[-2:], rtol=1e-12)
+    rule_cases.assert_states_equal(some_new, new)
+
+
 def test_steps_before_a_divergence_keep_their_scores():
     problem = Problem(rule_cases.CHEAP)
     theta, _, state, data = inner_loop(problem.rule)
@@ -155,6 +167,13 @@ def test_gradients_are_clipped_by_task_and_added(digits):
     for name in total:
         expected = sum(min(1, problem.clip_norm / n) * g[name] for n, (g, _) in zip(norms, free))
         np.testing.assert_allclose(total[name], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_task_reports_the_scored_steps_and_where_they_are(digits):
+    every, last = (one_task(meta_cases.problem(scored=s), digits, 0)[1] for s in (None, 1))
+    assert every.losses.shape == (2,) and last.losses.shape == (1,)
+    np.testing.assert_allclose(last.losses[0], every.losses[1], rtol=1e-5)
+    assert (int(every.position), int(last.position)) == (0, 1)
 
 
 def test_gradients_that_are_not_finite_count_as_zero(digits):

@@ -1,6 +1,7 @@
 """Tasks and their data: which pictures they draw, in what order, and what is done to them."""
 
 import dataclasses
+import functools
 
 import meta_cases
 import numpy as np
@@ -131,6 +132,18 @@ def test_pictures_without_augmentation_are_those_of_the_pool(pool):
         levels = 255 * rows.reshape(-1, SIZE**2)
         np.testing.assert_allclose(levels, np.round(levels), atol=1e-4)
         assert {tuple(row) for row in np.round(levels).astype("uint8")} <= known
+
+
+def test_only_the_last_steps_have_episodes(pool):
+    spec = dataclasses.replace(SPEC, augmentations=(augment.shift_right(),))
+    one = task(spec, pool)
+    every = drawn(inner_data, spec, pool, one, spec.images_a_step)
+    for scored, first in ((1, STEPS - 1), (2, STEPS - 2), (STEPS + 1, 0)):
+        draw = functools.partial(inner_data, scored=scored)
+        some = drawn(draw, spec, pool, one, spec.images_a_step)
+        np.testing.assert_array_equal(some.batches, every.batches)
+        np.testing.assert_array_equal(some.labelled, every.labelled[first:])
+        np.testing.assert_array_equal(some.coefficients, every.coefficients[first:])
 
 
 def test_episodes_list_training_then_test_pictures_by_class(pool):

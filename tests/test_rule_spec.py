@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_learned_rule.rule.spec import RuleSpec
-from keras_learned_rule.rule.term_names import PUBLISHED_TERMS, READOUTS
+from keras_learned_rule.rule.term_names import PUBLISHED_TERMS
 from keras_learned_rule.rule.theta import MAX_STEP, check_theta, init_theta, theta_shapes
 
 
@@ -22,7 +22,8 @@ def test_published_parameter_counts():
 def test_without_a_neuron_network_only_merge_parameters_are_left():
     spec = RuleSpec.compact()
     assert all(name.startswith("merge/") for name in theta_shapes(spec))
-    assert size(spec) == spec.groups * (len(spec.terms) + 4)
+    assert size(spec) == spec.groups * (len(spec.terms) + 5)
+    assert size(RuleSpec.compact(shaped_bias=False)) == spec.groups * (len(spec.terms) + 4)
 
 
 @pytest.mark.parametrize(
@@ -90,8 +91,8 @@ def test_a_spec_of_another_kind():
 def test_specs_list_their_terms():
     assert RuleSpec.published().terms == tuple(sorted(PUBLISHED_TERMS))
     cheap, full = RuleSpec.compact().terms, RuleSpec.compact(neuron_network=True).terms
-    assert set(full) - set(cheap) == set(READOUTS)
-    assert set(full) - set(PUBLISHED_TERMS) == {"competition", "decorrelation", "hebb_z"}
+    assert set(full) == set(PUBLISHED_TERMS) | set(cheap)
+    assert cheap == ("competition", "competition_spread", "decorrelation", "hebb_z")
 
 
 @pytest.mark.parametrize("spec", [RuleSpec.published(), RuleSpec.compact(neuron_network=True)])
@@ -122,8 +123,21 @@ def test_compact_merge_starts_at_competition_and_decorrelation():
     theta = init_theta(spec)
     used = {spec.terms[i] for i in np.flatnonzero(theta["merge/coefficients"].all(axis=0))}
     assert used == {"competition", "decorrelation"}
-    np.testing.assert_allclose(np.exp(theta["merge/log_temperature"]), 0.5, rtol=1e-6)
-    np.testing.assert_allclose(MAX_STEP / (1 + np.exp(-theta["merge/step"])), 0.05, rtol=1e-6)
+    np.testing.assert_allclose(np.exp(theta["merge/log_temperature"]), 0.2, rtol=1e-6)
+    np.testing.assert_allclose(MAX_STEP / (1 + np.exp(-theta["merge/step"])), 0.1, rtol=1e-6)
+
+
+def test_a_single_group_starts_as_the_middle_layers():
+    one, three = (init_theta(RuleSpec.compact(groups=groups)) for groups in (1, 3))
+    for name, array in three.items():
+        np.testing.assert_array_equal(one[name][0], array[1])
+
+
+def test_specs_from_before_shaped_bias():
+    fields = RuleSpec.compact().to_dict()
+    del fields["shaped_bias"]
+    spec = RuleSpec.from_dict(fields)
+    assert not spec.shaped_bias and "merge/symmetric_bias_target" not in theta_shapes(spec)
 
 
 def test_seeds():

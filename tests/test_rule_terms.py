@@ -55,6 +55,12 @@ def competition(layer):
     return -towards / np.sqrt(np.mean(towards**2, axis=0))
 
 
+def competition_spread(layer):
+    """What competition would change, spread over inputs by how they correlate."""
+    change = correlation(layer["x"], layer["x"]) @ competition(layer)
+    return change / np.sqrt(np.mean(change**2, axis=0))
+
+
 def decorrelation(layer):
     """Each unit moves away from the others in proportion to its correlation with them."""
     c = correlation(layer["z"], layer["z"])
@@ -76,12 +82,13 @@ ORACLES = {
     "hebb": lambda layer: -correlation(layer["x"], layer["y"]),
     "hebb_z": lambda layer: -correlation(layer["x"], layer["z"]),
     "competition": competition,
+    "competition_spread": competition_spread,
     "decorrelation": decorrelation,
     "decorr_x": decorr_x,
 }
 
 
-@pytest.mark.parametrize("term", RuleSpec.compact().terms)
+@pytest.mark.parametrize("term", ORACLES)
 def test_terms_without_hidden_states(layer, term):
     (computed,) = weight_change_terms([term], signals(layer))
     expected = ORACLES[term](layer)
@@ -107,6 +114,31 @@ def test_published_merge_of_any_terms(layer, terms, sign):
     expected = bounded(c / np.sqrt(len(terms))) - layer["w"] / 7
     computed = merge.published_change(spec, theta, "forward", signals(layer))
     np.testing.assert_allclose(computed, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "activation, expected",
+    [
+        (ops.relu, 1.0),
+        (lambda z: ops.leaky_relu(z, 0.5), 1 / 3),
+        (lambda z: ops.where(z > 0, z, ops.exp(z) - 1.0), (1 - 0.2325) / (1 + 0.2325)),
+        (ops.tanh, 0.0),
+        (ops.sigmoid, 0.0),
+        (lambda z: ops.cast(z > 0, z.dtype), 0.0),
+        (lambda z: ops.relu(-z), 0.0),
+    ],
+)
+def test_one_sidedness(activation, expected):
+    deviation = ops.convert_to_tensor([[1.0, 1.0]], "float64")
+    computed = merge.one_sidedness(activation, deviation)
+    np.testing.assert_allclose(computed, [expected] * 2, atol=1e-3)
+
+
+def test_one_sidedness_depends_on_where_units_work():
+    deviation = ops.convert_to_tensor([[0.1, 10.0]], "float64")
+    # Softplus is nearly linear near zero and like relu far from it.
+    near, far = np.asarray(merge.one_sidedness(ops.softplus, deviation))
+    assert near < 0.1 and far > 0.99
 
 
 @pytest.mark.parametrize("shift", [-3.0, 3.0])

@@ -235,6 +235,20 @@ def test_biases_move_the_means_towards_their_target():
     np.testing.assert_allclose(z.mean(0), -0.5 * z.std(0), atol=1e-3)
 
 
+@pytest.mark.parametrize("activation, target", [("relu", 0.5), ("tanh", -1.0)])
+def test_the_shape_of_the_nonlinearity_chooses_the_bias_target(activation, target):
+    spec = RuleSpec.compact(terms=("competition",), groups=1)
+    theta, _, state, x = cases.case(spec, (7, 4))
+    targets = {"merge/bias_target": [0.5], "merge/symmetric_bias_target": [-1.0]}
+    theta |= {name: ops.convert_to_tensor(v, "float64") for name, v in targets.items()}
+    plan = mlp_plan(1, activation)
+    for _ in range(200):
+        new = updated(spec, theta, plan, state, x)
+        state = ({**state[0], "b": new[0]["b"]},)
+    z = np.asarray(forward(plan, state, x).zs[0])
+    np.testing.assert_allclose(z.mean(0), target * z.std(0), atol=1e-3)
+
+
 def only(name, state):
     return [{"array": layer[name]} for layer in state]
 

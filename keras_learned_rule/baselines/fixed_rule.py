@@ -44,9 +44,10 @@ def fixed_rule(decorrelation=0.1, temperature=0.25, step=0.05):
         raise ValueError(f"`temperature` must be above 0. Received: {temperature}")
     if not 0 < step < MAX_STEP:
         raise ValueError(f"`step` must be between 0 and {MAX_STEP}. Received: {step}")
-    spec = RuleSpec.compact(terms=("competition", "decorrelation"), groups=1)
+    spec = RuleSpec.compact(terms=("competition", "decorrelation"), groups=1, shaped_bias=False)
     theta = init_theta(spec)
     theta["merge/coefficients"] = np.float32([[0.3, decorrelation]])
+    theta["merge/bias_target"] = np.float32([0.0])
     theta["merge/log_temperature"] = np.float32([np.log(temperature)])
     theta["merge/step"] = np.float32([np.log(step / (MAX_STEP - step))])
     return UpdateRule(spec, theta)

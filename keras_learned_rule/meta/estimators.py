@@ -1,6 +1,6 @@
 """Estimators of the meta-gradient from K inner steps of one task.
 
-An inner loop, for an estimator, is a function `run(theta, state) -> (losses [K], (state, extra))`
+An inner loop, for an estimator, is a function `run(theta, state) -> (losses [S], (state, extra))`
 that takes its state K steps further. Nothing here knows what the state is.
 """
 
@@ -17,7 +17,7 @@ class Estimate(NamedTuple):
     Attributes:
         carried: What the inner loop carries to the next K steps.
         gradient: Estimate of the gradient of the mean loss, as theta.
-        losses: [K].
+        losses: [S], of the scored ones of the K steps.
         extra: What `run` returned beside the state; the mean, if it ran several times.
     """
 

@@ -64,7 +64,7 @@ def activation_bytes(spec, widths, batch, labelled=0):
     from keras_learned_rule.meta.memory import activation_bytes
 
     step = activation_bytes(RuleSpec.compact(), (196, 128, 128, 128, 128, 32), batch=128)
-    assert 10e6 < step < 20e6
+    assert 5e6 < step < 20e6
     ```
     """
     on_units = sum(term not in READOUTS for term in spec.terms)

@@ -14,11 +14,11 @@ RENEWAL, IMAGES, NOISE, ESTIMATOR = range(4)
 
 
 class TaskResult(NamedTuple):
-    """What one task reports of a meta-step; all are scalars, or [K] where said.
+    """What one task reports of a meta-step; all are scalars, or [S] where said.
 
     Attributes:
-        losses: [K] meta-loss after each inner step.
-        accuracies: [K] few-shot accuracy after each inner step.
+        losses: [S] meta-loss after each scored inner step.
+        accuracies: [S] few-shot accuracy after each scored inner step.
         norm: Global norm of the meta-gradient before clipping.
         position: Inner step of the first of them, int32.
         source: Index of the data set, int32.
@@ -94,7 +94,7 @@ def task_step(engine, problem, spec, truncation, shared, task_id, particle):
         engine.fold_in(seed, RENEWAL),
     )
     task = particle_task(engine, spec, shared.pool, particle.task_seed)
-    data = _drawn_data(engine, spec, truncation, shared.pool, task, seed)
+    data = _drawn_data(engine, problem, spec, truncation, shared.pool, task, seed)
 
     def run(theta, state):
         return unroll(
@@ -105,18 +105,19 @@ def task_step(engine, problem, spec, truncation, shared, task_id, particle):
         engine, run, shared.theta, particle.carried, engine.fold_in(seed, ESTIMATOR)
     )
     gradient, norm = _clipped(estimate.gradient, problem.clip_norm)
-    result = TaskResult(estimate.losses, estimate.extra, norm, particle.step, task.source, diverged)
+    first = particle.step + truncation - estimate.losses.shape[0]
+    result = TaskResult(estimate.losses, estimate.extra, norm, first, task.source, diverged)
     particle = particle._replace(carried=estimate.carried, step=particle.step + truncation)
     return particle, gradient, result
 
 
-def _drawn_data(engine, spec, truncation, pool, task, seed):
+def _drawn_data(engine, problem, spec, truncation, pool, task, seed):
     shape = (truncation, spec.images_a_step)
     draws = engine.uniform(engine.fold_in(seed, IMAGES), (*shape, spec.draws_an_image))
     noise = None
     if spec.needs_noise:
         noise = engine.normal(engine.fold_in(seed, NOISE), (*shape, *spec.shape))
-    return inner_data(spec, pool, task, draws, noise)
+    return inner_data(spec, pool, task, draws, noise, problem.scored)
 
 
 def _clipped(gradient, clip_norm):

@@ -3,6 +3,7 @@
 import dataclasses
 
 from keras_learned_rule.meta.estimators import TruncatedBackprop
+from keras_learned_rule.meta.field_checks import check_integer
 from keras_learned_rule.meta.objective import ObjectiveSpec
 from keras_learned_rule.rule.spec import RuleSpec
 
@@ -21,9 +22,11 @@ class Problem:
             arithmetic. On CPUs JAX is the faster for it (docs/performance.md).
         vectorize: Whether the tasks of a bucket are computed as one, instead of one after the
             other: faster on accelerators, slower on CPUs.
+        scored: Of the K inner steps, how many of the last are scored and so count in the
+            meta-loss; None for all.
 
     Raises:
-        ValueError: clip_norm is not positive.
+        ValueError: clip_norm is not positive, or scored not a positive integer or None.
     """
 
     rule: RuleSpec
@@ -32,7 +35,10 @@ class Problem:
     clip_norm: float = 1.0
     remat: bool = True
     vectorize: bool = False
+    scored: int | None = None
 
     def __post_init__(self):
         if not self.clip_norm > 0:
             raise ValueError(f"clip_norm must be positive. Received: {self.clip_norm!r}")
+        if self.scored is not None:
+            check_integer("scored", self.scored, least=1)

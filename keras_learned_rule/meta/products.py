@@ -89,6 +89,9 @@ def _term_products(spec, lower, upper, batch):
     on_lower = [Product(lower, summed, lower), Product(lower, lower, upper)]
     on_upper = [Product(upper, summed, upper), Product(lower, upper, upper)]
     hebbian = 0, 0, [Product(lower, batch, upper)]
+    # Starts from the change by competition, which is computed once.
+    competed = [] if "competition" in spec.terms else hebbian[2]
+    spread = 0, 0, competed + [Product(batch, lower, upper), Product(lower, batch, upper)]
     correlated = 0, 0, [Product(upper, batch, upper), Product(lower, upper, upper)]
     # How many readouts of the units below and above, and which products.
     terms = {
@@ -103,6 +106,7 @@ def _term_products(spec, lower, upper, batch):
         "hebb": hebbian,
         "hebb_z": hebbian,
         "competition": hebbian,
+        "competition_spread": spread,
         "decorr_x": correlated,
         "decorrelation": correlated,
         "large_decay": (0, 0, []),

@@ -123,8 +123,8 @@ def make_task(spec, pool, source_draw, class_draws, input_draws, coefficient_dra
     )
 
 
-def inner_data(spec, pool, task, draws, noise=None):
-    """Draws the unlabelled batches and the labelled episodes of K inner steps.
+def inner_data(spec, pool, task, draws, noise=None, scored=None):
+    """Draws the unlabelled batches of K inner steps and the labelled episodes of the last of them.
 
     Args:
         spec: A `TaskSpec`.
@@ -132,13 +132,14 @@ def inner_data(spec, pool, task, draws, noise=None):
         task: A `Task`.
         draws: [K, images_a_step, draws_an_image] float32, uniform in [0, 1).
         noise: [K, images_a_step, *shape] float32, standard normal; None unless `needs_noise`.
+        scored: Number of the last steps that have episodes; None, or more than K, for all.
 
     Returns:
         `InnerData`.
     """
-    cut = spec.batch
-    parts = (draws[:, :cut], draws[:, cut:])
-    noises = (None, None) if noise is None else (noise[:, :cut], noise[:, cut:])
+    cut, first = spec.batch, max(0, draws.shape[0] - (scored or draws.shape[0]))
+    parts = (draws[:, :cut], draws[first:, cut:])
+    noises = (None, None) if noise is None else (noise[:, :cut], noise[first:, cut:])
     batches = unlabelled_batches(spec, pool, task, parts[0], noises[0])
     labelled, coefficients = labelled_episodes(spec, pool, task, parts[1], noises[1])
     return InnerData(batches, labelled, coefficients)

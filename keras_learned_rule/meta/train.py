@@ -42,6 +42,7 @@ def train(
     buckets_a_update=None,
     remat=True,
     vectorize=False,
+    scored=None,
     evaluation_steps=300,
     intervals=None,
     start_from=None,
@@ -69,6 +70,7 @@ def train(
         buckets_a_update: Buckets that a meta-update uses, drawn anew each time; None for all.
         remat: See `Problem`.
         vectorize: See `Problem`.
+        scored: See `Problem`.
         evaluation_steps: Inner steps of the evaluations.
         intervals: Defaults to `Intervals()`.
         start_from: Preset or theta file to start from, of the same spec. Defaults to
@@ -110,7 +112,7 @@ def train(
     check_integer("evaluation_steps", evaluation_steps, least=1)
     # First of all: some strategies must be made before TensorFlow has computed anything.
     engine = None if dry_run else make_engine()
-    problem = Problem(rule, objective, estimator, clip_norm, remat, vectorize)
+    problem = Problem(rule, objective, estimator, clip_norm, remat, vectorize, scored)
     theta = _starting_theta(start_from, rule, seed)
     training = load_families(families, seed)
     held_out = load_families(held_out, HELD_OUT_SEED) if held_out else ([], [])

@@ -13,9 +13,10 @@ class InnerData(NamedTuple):
 
     Attributes:
         batches: [K, B, inputs] unlabelled examples, one batch a step.
-        labelled: [K, ways * (shots + tests), inputs]: the few-shot episode that scores each step;
-            first `shots` examples of class 0, of class 1 ..., then `tests` examples of each.
-        coefficients: [K, ways * (shots + tests), c], of the augmentations of `labelled`; None
+        labelled: [S, ways * (shots + tests), inputs]: the few-shot episodes that score the last S
+            of the K steps; of each, first `shots` examples of class 0, of class 1 ..., then
+            `tests` examples of each.
+        coefficients: [S, ways * (shots + tests), c], of the augmentations of `labelled`; None
             without any.
     """
 
@@ -38,7 +39,7 @@ class Episode(NamedTuple):
 
 
 def unroll(engine, problem, task_spec, theta, state, data, start, total_steps):
-    """Runs K inner steps and scores the features after each.
+    """Runs K inner steps and scores the features after each of the last S.
 
     Args:
         engine: An `Engine`.
@@ -46,13 +47,13 @@ def unroll(engine, problem, task_spec, theta, state, data, start, total_steps):
         task_spec: A `TaskSpec`.
         theta: Dict of tensors; differentiate the losses with respect to it.
         state: The network's arrays before the first of these steps.
-        data: `InnerData` of K steps; K is static.
+        data: `InnerData` of K steps; K and S are static.
         start: Index of the first of these steps in the inner loop, a scalar.
         total_steps: Length N of the whole inner loop, a scalar.
 
     Returns:
-        (losses, (state, accuracies)): the meta-loss [K] after each step, the arrays after K steps,
-        and the few-shot accuracy [K] after each step.
+        (losses, (state, accuracies)): the meta-loss [S] after each scored step, the arrays after K
+        steps, and the few-shot accuracy [S] after each scored step.
 
     Example:
 
@@ -81,33 +82,49 @@ def unroll(engine, problem, task_spec, theta, state, data, start, total_steps):
     meta_gradient = engine.value_and_gradient(mean_loss, theta)[2]
     ```
     """
-    steps = data.batches.shape[0]
+    steps, scored = data.batches.shape[0], data.labelled.shape[0]
     dtype = data.batches.dtype
     start = ops.cast(start, "float32")
     labels = task_spec.episode.labels()
     plan = task_spec.network.plan()
-    data = [part for part in data if part is not None]
+    episodes = [part for part in data[1:] if part is not None]
 
-    def inner_step(theta, state, rate, k, *data):
-        # Examples are picked in here so that rematerialisation picks them again, too.
-        k = ops.cast(k, "int32")
-        batch, *labelled = (ops.take(ops.stop_gradient(part), k, axis=0) for part in data)
-        state, _ = unsupervised_update(problem.rule, theta, plan, state, batch, rate)
-        loss, accuracy = score(problem.objective, task_spec.episode, plan, state, labels, *labelled)
-        return state, loss, accuracy
+    # Examples are picked in here so that rematerialisation picks them again, too.
+    def inner_step(theta, state, rate, k, batches):
+        batch = _picked(batches, k)
+        return unsupervised_update(problem.rule, theta, plan, state, batch, rate)[0]
 
-    step = engine.remat(inner_step) if problem.remat else inner_step
+    def scored_step(theta, state, rate, k, batches, *episodes):
+        state = inner_step(theta, state, rate, k, batches)
+        labelled = [_picked(part, k - (steps - scored)) for part in episodes]
+        return state, *score(problem.objective, task_spec.episode, plan, state, labels, *labelled)
 
-    def body(k, carry):
-        state, losses, accuracies = carry
+    if problem.remat:
+        inner_step, scored_step = engine.remat(inner_step), engine.remat(scored_step)
+
+    def when(k):
         rate = inner_rate(problem.rule, start + ops.cast(k, "float32"), total_steps)
-        here = ops.arange(steps) == k
-        state, loss, accuracy = step(theta, state, ops.cast(rate, dtype), ops.cast(k, dtype), *data)
+        return ops.cast(rate, dtype), ops.cast(k, dtype)
+
+    def unscored_body(k, state):
+        return inner_step(theta, state, *when(k), data.batches)
+
+    def scored_body(i, carry):
+        state, losses, accuracies = carry
+        here = ops.arange(scored) == i
+        when_scored = when(i + (steps - scored))
+        state, loss, accuracy = scored_step(theta, state, *when_scored, data.batches, *episodes)
         return state, ops.where(here, loss, losses), ops.where(here, accuracy, accuracies)
 
-    nothing = ops.zeros((steps,), dtype)
-    state, losses, accuracies = engine.loop(steps, body, (state, nothing, nothing))
+    if steps > scored:
+        state = engine.loop(steps - scored, unscored_body, state)
+    nothing = ops.zeros((scored,), dtype)
+    state, losses, accuracies = engine.loop(scored, scored_body, (state, nothing, nothing))
     return losses, (state, accuracies)
+
+
+def _picked(parts, k):
+    return ops.take(ops.stop_gradient(parts), ops.cast(k, "int32"), axis=0)
 
 
 def score(objective, episode, plan, state, labels, labelled, coefficients=None):

@@ -72,18 +72,41 @@ def compact_step(theta, w, direction, learning_rate, blend):
     return column_rms_one(stepped) / ops.cast(ops.shape(w)[0], w.dtype) ** 0.5
 
 
-def compact_bias_change(theta, z_upper, h_upper, blend):
+def compact_bias_change(theta, z_upper, h_upper, blend, one_sided=None):
     """How far each unit's mean pre-activation is above its target, in standard deviations.
 
-    The target is learned: a negative one makes units sparse. With a neuron network its bias
-    readout is added.
+    The target is learned: a negative one makes units sparse. With `one_sided`, from
+    `one_sidedness`, it lies between two learned ones. With a neuron network its bias readout is
+    added.
     """
     target = ops.sum(blend * theta["merge/bias_target"])
+    if one_sided is not None:
+        symmetric = ops.sum(blend * theta["merge/symmetric_bias_target"])
+        target = symmetric + one_sided * (target - symmetric)
     change = z_upper.mean[0] - z_upper.deviation[0] * target
     if h_upper is not None:
         change = change + published_bias_change(theta, h_upper)
     # A share below 1 of the way to the target cannot overshoot.
     return ops.sigmoid(ops.sum(blend * theta["merge/bias_rate"])) * change
+
+
+def one_sidedness(activation, deviation):
+    """How much more a nonlinearity rises above its middle than below, between 0 and 1.
+
+    1 for relu, 0 for tanh, sigmoid and the step. Units that saturate on both sides have to be
+    rarely active to tell their examples apart, rectified ones need not.
+
+    Args:
+        activation: Maps [E, n_upper] to the same shape.
+        deviation: [1, n_upper], standard deviation of the pre-activations: where to look.
+
+    Returns:
+        Tensor [n_upper].
+    """
+    where = ops.convert_to_tensor([[-2.0], [-1.0], [1.0], [2.0]], deviation.dtype)
+    y = activation(where * deviation)
+    below, above = ops.abs(y[1] - y[0]), ops.abs(y[3] - y[2])
+    return ops.relu(above - below) / (above + below + 1e-12)
 
 
 def layer_blend(groups, i, count, dtype):

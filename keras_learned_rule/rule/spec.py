@@ -3,7 +3,7 @@
 import dataclasses
 
 from keras_learned_rule.rule.spec_checks import checked_fields
-from keras_learned_rule.rule.term_names import PUBLISHED_TERMS, READOUTS, TERMS
+from keras_learned_rule.rule.term_names import COMPACT_TERMS, PUBLISHED_TERMS, TERMS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +37,8 @@ class RuleSpec:
             they get a change of their own from their own readouts (published merge only).
         groups: 1, or 3 for own merge parameters of the first, the middle and the last layers
             (compact merge only).
+        shaped_bias: Whether the bias target depends on the shape of the nonlinearity, with one
+            target for those like relu and one for those like tanh (compact merge only).
         learning_rate: Inner learning rate. The compact merge multiplies it with a learned step.
         reference_steps: Number of inner steps up to which `learning_rate` holds; longer inner
             loops take smaller steps (compact merge only).
@@ -74,6 +76,7 @@ class RuleSpec:
     output_width: int | None = 32
     identical_updates: bool = True
     groups: int = 1
+    shaped_bias: bool = False
     learning_rate: float = 1e-4
     reference_steps: int = 300
     length_exponent: float = 0.5
@@ -116,8 +119,8 @@ class RuleSpec:
         a bounded size.
 
         Args:
-            neuron_network: Whether to add hidden states, deltas and the terms that read them to
-                the cheap terms. Defaults to `False`.
+            neuron_network: Whether to add hidden states, deltas, the terms that read them and the
+                paper's other terms to those of its own. Defaults to `False`.
             **overrides: Any field of `RuleSpec`.
 
         Returns:
@@ -135,10 +138,9 @@ class RuleSpec:
         assert not spec.neuron_network and spec.output_width is None
         ```
         """
-        cheap = tuple(t for t in TERMS if t not in READOUTS)
         fields = dict(
             merge="compact",
-            terms=tuple(sorted(TERMS)) if neuron_network else tuple(sorted(cheap)),
+            terms=tuple(sorted(TERMS if neuron_network else COMPACT_TERMS)),
             neuron_network=neuron_network,
             hidden_width=16,
             hidden_layers=0,
@@ -153,6 +155,7 @@ class RuleSpec:
             unit_position=False,
             output_width=None,
             groups=3,
+            shaped_bias=True,
             learning_rate=1.0,
         )
         return cls(**{**fields, **overrides})

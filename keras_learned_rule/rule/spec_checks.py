@@ -20,7 +20,13 @@ _LEAST = {
     "groups": 1,
     "reference_steps": 1,
 }
-_SWITCHES = ("neuron_network", "pooled", "unit_position", "identical_updates")
+_SWITCHES = (
+    "neuron_network",
+    "pooled",
+    "unit_position",
+    "identical_updates",
+    "shaped_bias",
+)
 
 
 def checked_fields(fields):

@@ -28,6 +28,6 @@ READOUTS = {
     "sqr_lower_symm": {"lower": _SYMMETRIC},
     "sqr_upper_symm": {"upper": _SYMMETRIC},
 }
-# What the compact rule adds: the published rule has no term that lets units compete.
-COMPACT_TERMS = ("competition", "decorrelation", "hebb_z")
+# Those of the compact rule: the published rule has no term that lets units compete.
+COMPACT_TERMS = ("competition", "competition_spread", "decorrelation", "hebb_z")
 TERMS = PUBLISHED_TERMS + COMPACT_TERMS

@@ -1,8 +1,8 @@
 """The named weight-change terms, each [n_lower, n_upper]; the merge weighs and adds them.
 
 As in the published code, the inner step subtracts: `hebb` is minus the correlation. Terms of the
-paper: appendix A, with the equations that its code computes. `competition`, `decorrelation` and
-`hebb_z` are ours.
+paper: appendix A, with the equations that its code computes. `competition`,
+`competition_spread`, `decorrelation` and `hebb_z` are ours.
 """
 
 from keras import ops
@@ -26,7 +26,8 @@ def weight_change_terms(names, signals):
     Returns:
         A list of [n_lower, n_upper] tensors in the order of `names`.
     """
-    return [_TERMS[name](signals) for name in names]
+    computed = _computed(names, signals)
+    return [computed[name] for name in names]
 
 
 def weighted_terms(names, coefficients, signals):
@@ -41,9 +42,19 @@ def weighted_terms(names, coefficients, signals):
         Tensor [n_lower, n_upper].
     """
     weights = {name: coefficients[i] for i, name in enumerate(names)}
-    others = [weights[name] * _TERMS[name](signals) for name in names if name not in _HEBBIAN]
+    computed = _computed([name for name in names if name not in _HEBBIAN], signals)
+    others = [weights[name] * term for name, term in computed.items()]
     upper = [weights[name] * _HEBBIAN[name](signals) for name in names if name in _HEBBIAN]
     return sum(others + ([_hebbian(signals, sum(upper))] if upper else []))
+
+
+def _computed(names, signals):
+    """Terms by name; competition once where both it and its spread are asked for."""
+    found = {}
+    if "competition_spread" in names:
+        found["competition"] = _competition(signals)
+        found["competition_spread"] = _competition_spread(signals, found["competition"])
+    return {name: found[name] if name in found else _TERMS[name](signals) for name in names}
 
 
 def _term(name):
@@ -92,9 +103,14 @@ def _competition(s):
     shares = ops.softmax(s.z_upper.values / s.temperature, axis=-1)
     change = product_over_examples(s.x_lower.values, shares)
     change = change * ops.transpose(s.x_lower.deviation)
-    # Its natural size falls with the number of units and examples; only its direction counts.
-    scale = ops.mean(ops.square(change), axis=0, keepdims=True)
-    return -change * ops.rsqrt(scale + 1e-12)
+    return -_column_rms_one(change)
+
+
+def _competition_spread(s, competition):
+    # What competition changes in the pre-activations, correlated with the inputs once more: the
+    # change spreads to inputs that vary together, as a step towards the principal components.
+    x = s.x_lower.values
+    return _column_rms_one(product_over_examples(x, product(x, competition)))
 
 
 @_term("decorrelation")
@@ -146,6 +162,11 @@ def _sqr_upper_symm(s):
 def _sqr_lower_symm(s):
     grown = ops.matmul(_symmetric("sqr_lower_symm", s.rows_lower), _root_growth(s.w))
     return grown * ops.sign(s.w)
+
+
+def _column_rms_one(m):
+    # The natural size of these terms falls with units and examples; only their direction counts.
+    return m * ops.rsqrt(ops.mean(ops.square(m), axis=0, keepdims=True) + 1e-12)
 
 
 def _across(name, s):

@@ -6,11 +6,17 @@ import numpy as np
 
 from keras_learned_rule.rule.term_names import READOUTS
 
-# Starting values of the compact merge: the fixed rule of competition and decorrelation that
-# meta-training sets out from. All other terms start at zero.
-START_COEFFICIENTS = {"competition": 0.3, "decorrelation": 0.1}
-START_TEMPERATURE = 0.5
-START_STEP = 0.05
+# Starting values of the compact merge, for the first, the middle and the last layers: the rule that
+# meta-training sets out from (docs/meta_training_log.md). All other terms start at zero.
+START_COEFFICIENTS = {
+    "competition": (0.3, 0.3, 0.3),
+    "competition_spread": (0.12, 0.0, 0.0),
+    "decorrelation": (0.1, 0.1, 0.03),
+}
+START_BIAS_TARGET = (0.3, 0.3, 1.0)
+START_SYMMETRIC_BIAS_TARGET = -1.5
+START_TEMPERATURE = 0.2
+START_STEP = 0.1
 START_BIAS_RATE = 0.1
 MAX_STEP = 0.3
 
@@ -47,6 +53,8 @@ def theta_shapes(spec):
         shapes["merge/coefficients"] = (spec.groups, len(spec.terms))
         for name in ("log_temperature", "step", "bias_rate", "bias_target"):
             shapes[f"merge/{name}"] = (spec.groups,)
+        if spec.shaped_bias:
+            shapes["merge/symmetric_bias_target"] = (spec.groups,)
     return shapes
 
 
@@ -171,13 +179,22 @@ def _merge_start(spec, name, shape):
     if spec.merge == "published":
         return np.full(shape, 0.1 if name.endswith("coefficients") else 0.0)
     if name == "merge/coefficients":
-        return np.tile([START_COEFFICIENTS.get(t, 0.0) for t in spec.terms], (shape[0], 1))
+        by_term = [START_COEFFICIENTS.get(term, (0.0, 0.0, 0.0)) for term in spec.terms]
+        return _by_group(np.transpose(by_term), spec.groups)
+    if name == "merge/bias_target":
+        return _by_group(START_BIAS_TARGET, spec.groups)
     start = {
         "merge/log_temperature": np.log(START_TEMPERATURE),
         "merge/step": np.log(START_STEP / (MAX_STEP - START_STEP)),
         "merge/bias_rate": np.log(START_BIAS_RATE / (1 - START_BIAS_RATE)),
+        "merge/symmetric_bias_target": START_SYMMETRIC_BIAS_TARGET,
     }
-    return np.full(shape, start.get(name, 0.0))
+    return np.full(shape, start[name])
+
+
+def _by_group(values, groups):
+    """Values of the first, the middle and the last layers; for a single group the middle ones."""
+    return np.array(values if groups == 3 else values[1:2])
 
 
 def check_theta(spec, theta):

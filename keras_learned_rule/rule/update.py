@@ -196,6 +196,9 @@ def _compact_layer(spec, theta, plan, state, see, i, learning_rate):
     for name in ("w", "v") if spec.neuron_network else ("w",):
         new[name] = merge.compact_step(theta, old[name], direction, learning_rate, blend)
     if plan.layers[i].learns_bias:
-        change = merge.compact_bias_change(theta, signals.z_upper, signals.h_upper, blend)
+        z_upper, one_sided = signals.z_upper, None
+        if spec.shaped_bias:
+            one_sided = merge.one_sidedness(plan.layers[i].activation, z_upper.deviation)
+        change = merge.compact_bias_change(theta, z_upper, signals.h_upper, blend, one_sided)
         new["b"] = old["b"] - learning_rate * change
     return new
