@@ -10,6 +10,7 @@ from keras_learned_rule.data.image_set import ImageSet
 from keras_learned_rule.data.synthetic import gaussian_mixture
 from keras_learned_rule.meta.families import TaskFamily, load_families
 from keras_learned_rule.meta.networks import NetworkDistribution, NetworkSpec
+from keras_learned_rule.meta.objective import ObjectiveSpec
 from keras_learned_rule.meta.pool import load_pool
 from keras_learned_rule.meta.problem import Problem
 from keras_learned_rule.meta.schedule import Horizon
@@ -184,6 +185,7 @@ BAD = [
     (Horizon, dict(truncations=()), "truncations must be a list"),
     (Horizon, dict(grow_updates=-1), "grow_updates must be an integer.*Received: -1"),
     (Problem, dict(clip_norm=0.0), "clip_norm must be positive. Received: 0.0"),
+    (ObjectiveSpec, dict(sharpness=-1.0), "sharpness must be finite.*Received: -1.0"),
     (Problem, dict(scored=0), "scored must be an integer of at least 1. Received: 0"),
 ]
 

@@ -1,12 +1,18 @@
-"""The regression of coefficients, against scikit-learn, and its share in the meta-loss."""
+"""Parts of the meta-objective that the original code does not have, against scikit-learn."""
 
 import numpy as np
 import pytest
 from keras import ops
+from scipy.special import softmax
 from sklearn.linear_model import Ridge
 
 from keras_learned_rule.meta.networks import NetworkSpec
-from keras_learned_rule.meta.objective import ObjectiveSpec, coefficient_loss
+from keras_learned_rule.meta.objective import (
+    ObjectiveSpec,
+    coefficient_loss,
+    prepared_targets,
+    ridge_objective,
+)
 from keras_learned_rule.meta.unroll import Episode, score
 
 TRAIN, TEST = 12, 9
@@ -29,6 +35,37 @@ def test_coefficient_loss_is_that_of_ridge_regression(width, ridge):
     expected = np.mean((fitted.predict(features[1]) - targets[1]) ** 2)
     computed = loss_of(ObjectiveSpec(ridge=ridge), *features, *targets)
     assert computed == pytest.approx(expected, rel=1e-8)
+
+
+def labelled_clusters(spread):
+    """(features, labels) of training and of test examples of three classes."""
+    labels = np.arange(TRAIN) % 3, np.arange(TEST) % 3
+    centres = random(3, 5, seed=4)
+    parts = [centres[y] + spread * random(len(y), 5, seed=len(y)) for y in labels]
+    return [ops.convert_to_tensor(part) for part in parts], labels
+
+
+@pytest.mark.parametrize("sharpness", [2.0, 15.0])
+def test_the_expected_error_is_that_of_a_softmax_of_ridge_predictions(sharpness):
+    features, labels = labelled_clusters(1.0)
+    spec = ObjectiveSpec(sharpness=sharpness)
+    result = ridge_objective(spec, *features, *map(ops.convert_to_tensor, labels), 3)
+    targets = np.asarray(prepared_targets(spec, ops.convert_to_tensor(labels[0]), 3, "float64"))
+    fitted = Ridge(alpha=spec.ridge).fit(np.asarray(features[0]), targets)
+    predicted = fitted.predict(np.asarray(features[1]))
+    predicted /= np.linalg.norm(predicted, axis=1, keepdims=True)
+    right = softmax(sharpness * predicted, axis=1)[np.arange(TEST), labels[1]]
+    assert float(result.loss) == pytest.approx(1 - right.mean(), rel=1e-8)
+
+
+def test_the_sharper_the_closer_to_the_error_rate():
+    features, labels = labelled_clusters(2.0)
+    errors = []
+    for sharpness in (1.0, 1e4):
+        spec = ObjectiveSpec(sharpness=sharpness)
+        result = ridge_objective(spec, *features, *map(ops.convert_to_tensor, labels), 3)
+        errors.append(abs(float(result.loss) - (1 - float(result.accuracy_test))))
+    assert errors[1] < 1e-3 < errors[0]
 
 
 def test_coefficients_that_are_in_the_features_cost_nothing_and_others_their_variance():
