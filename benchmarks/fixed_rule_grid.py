@@ -19,7 +19,7 @@ from absl import app, flags
 from keras import ops
 
 from keras_learned_rule.baselines.fixed_rule import fixed_rule
-from keras_learned_rule.data.augment import AugmentRanges, affine_matrices, warp
+from keras_learned_rule.data import augment
 from keras_learned_rule.data.glyphs import glyph_set
 from keras_learned_rule.experiments.networks import BASE_WIDTHS
 from keras_learned_rule.experiments.report import mean_and_error, table
@@ -33,7 +33,14 @@ flags.DEFINE_integer("tasks", 6, "Draws of 10 characters.")
 DECORRELATIONS, TEMPERATURES, STEPS = (0.03, 0.1, 0.3), (0.125, 0.25, 0.5), (0.03, 0.05, 0.1)
 INNER_STEPS, BATCH, SIDE, WAYS = 300, 128, 14, 10
 UNLABELLED, TESTS = 4000, 600
-RANGES = AugmentRanges(rotation=5.0, log_scale=0.05, log_aspect=0.05, shear=0.05, shift=0.05)
+MILD = (
+    augment.rotation(5.0),
+    augment.scaling(0.05),
+    augment.aspect(0.05),
+    augment.shear(0.05),
+    augment.shift_right(0.05),
+    augment.shift_down(0.05),
+)
 
 
 def make_task(glyphs, seed):
@@ -49,9 +56,10 @@ def make_task(glyphs, seed):
 def _draw(glyphs, rows, count, rng):
     labels = np.arange(count) % WAYS
     chosen = rows[labels, rng.integers(rows.shape[1], size=count)]
-    images = np.reshape(glyphs.images[chosen], (count, 28, 28)).astype("float32") / 255
-    matrices = affine_matrices(ops.convert_to_tensor(rng.random((count, 6), "float32")), RANGES)
-    return np.reshape(warp(ops.convert_to_tensor(images), matrices, SIDE), (count, -1)), labels
+    images = ops.convert_to_tensor(glyphs.images[chosen].astype("float32") / 255)
+    coefficients = ops.convert_to_tensor(rng.uniform(-1, 1, (count, len(MILD))).astype("float32"))
+    distorted = ops.average_pool(augment.augmented(MILD, images, coefficients), 28 // SIDE)
+    return np.reshape(distorted, (count, -1)), labels
 
 
 PLAN = mlp_plan(len(BASE_WIDTHS))

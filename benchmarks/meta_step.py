@@ -33,7 +33,9 @@ ENGINES = {
     "jax, 2 devices": dict(backend="jax", devices=2),
 }
 MEMORY_TRUNCATIONS = 4, 12
-LARGEST_ERROR = 1e-3  # Of a meta-gradient, against its largest entry.
+# Of a meta-gradient, against its largest entry. That of the published rule is ill-conditioned: the
+# same code with and without XLA gives gradients that differ by 0.015 in float32.
+LARGEST_ERROR = {"small": 1e-3, "middle": 1e-3, "paper": 5e-2}
 CHILD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "meta_step_child.py")
 
 FLAGS = flags.FLAGS
@@ -106,7 +108,7 @@ def check_gradients(setting):
     plain, *others = (measured("agreement", **job, **ENGINES[n])["gradient"] for n in names)
     for name, other in zip(names[1:], others):
         error = np.abs(np.subtract(other, plain)).max() / np.abs(plain).max()
-        if error > LARGEST_ERROR:
+        if error > LARGEST_ERROR[setting]:
             sys.exit(f"The meta-gradient of {name} differs from that of plain by {error}.")
 
 

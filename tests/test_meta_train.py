@@ -14,6 +14,7 @@ from keras_learned_rule.meta.run import Intervals
 from keras_learned_rule.meta.schedule import Horizon
 from keras_learned_rule.meta.train import train
 from keras_learned_rule.meta.trainer import MetaTrainer
+from keras_learned_rule.rule.spec import RuleSpec
 
 
 def run(folder, **overrides):
@@ -146,6 +147,10 @@ def test_a_run_can_start_from_the_theta_of_another(finished, tmp_path):
         ({"updates": 0}, "updates must be an integer of at least 1. Received: 0"),
         ({"families": []}, "families must hold at least one TaskFamily. Received: none"),
         ({"clip_norm": 0.0}, "clip_norm must be positive. Received: 0.0"),
+        (
+            {"rule": RuleSpec.published(output_width=8), "families": [meta_cases.family()]},
+            "embeddings of 8 units, the output_width of the rule. Received: .* units in bucket",
+        ),
         ({"start_from": "nowhere.safetensors"}, "A theta file must exist"),
     ],
 )

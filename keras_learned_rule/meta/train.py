@@ -116,6 +116,7 @@ def train(
     theta = _starting_theta(start_from, rule, seed)
     training = load_families(families, seed)
     held_out = load_families(held_out, HELD_OUT_SEED) if held_out else ([], [])
+    _check_embeddings(rule, training[0] + held_out[0])
     if dry_run:
         from keras_learned_rule.meta.dry_run import describe
 
@@ -158,6 +159,16 @@ def _starting_theta(start_from, rule, seed):
             f"{start.spec}"
         )
     return start.theta
+
+
+def _check_embeddings(rule, buckets):
+    for bucket in buckets:
+        width = bucket.spec.network.widths[-1]
+        if rule.output_width not in (None, width):
+            raise ValueError(
+                f"Networks must have embeddings of {rule.output_width} units, the output_width of "
+                f"the rule. Received: {width} units in bucket {bucket.name!r}"
+            )
 
 
 def _plain(value):
