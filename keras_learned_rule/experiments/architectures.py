@@ -16,7 +16,7 @@ ABOUT = (
     "10-shot accuracy (ridge) over the inner loop. Depth counts hidden layers of 128 units below "
     "an embedding of 32; width is that of a single hidden layer, so that 10,000 units fit into "
     "memory (the decorrelation term makes a matrix of width x width); embeddings and activations "
-    "are changed in the base model."
+    "are changed in the base model, as is batch norm."
 )
 ACTIVATIONS = (
     "relu",
@@ -64,13 +64,17 @@ def architectures(
     Returns:
         A list of `Group`, one an architecture.
     """
+    # Widths, activation, batch norm.
     networks = {
-        **{f"depth/{n}": ((128,) * n + (32,), "relu") for n in depths},
-        **{f"width/{n}": ((n, 32), "relu") for n in widths},
-        **{f"embedding/{n}": ((128,) * 4 + (n,), "relu") for n in embeddings},
-        **{f"activation/{name}": ((128,) * 4 + (32,), name) for name in activations},
+        **{f"depth/{n}": ((128,) * n + (32,), "relu", True) for n in depths},
+        **{f"width/{n}": ((n, 32), "relu", True) for n in widths},
+        **{f"embedding/{n}": ((128,) * 4 + (n,), "relu", True) for n in embeddings},
+        **{f"activation/{name}": ((128,) * 4 + (32,), name, True) for name in activations},
+        "activation/relu, no batch norm": ((128,) * 4 + (32,), "relu", False),
         # Last, since it takes longer than all others together.
-        **({f"width/{largest_width}": ((largest_width, 32), "relu")} if largest_width else {}),
+        **(
+            {f"width/{largest_width}": ((largest_width, 32), "relu", True)} if largest_width else {}
+        ),
     }
     source = functools.cache(functools.partial(TaskSource, data, tests, setting.data_dir))
     measure = {"marks": tuple(marks), "batch": batch}
@@ -82,24 +86,31 @@ def architectures(
                 "tests": tests,
                 "widths": widths,
                 "activation": activation,
+                "batch_norm": batch_norm,
                 **measure,
                 **setting.rule_settings(),
             },
             range(1 if name == f"width/{largest_width}" else seeds),
             functools.partial(
-                _prepare, source, setting.rule, widths=widths, activation=activation, **measure
+                _prepare,
+                source,
+                setting.rule,
+                widths=widths,
+                activation=activation,
+                batch_norm=batch_norm,
+                **measure,
             ),
         )
-        for name, (widths, activation) in networks.items()
+        for name, (widths, activation, batch_norm) in networks.items()
     ]
 
 
 groups = architectures
 
 
-def _prepare(source, rule, widths, activation, marks, batch):
+def _prepare(source, rule, widths, activation, batch_norm, marks, batch):
     source = source()
-    trainer = RuleTrainer(rule, source.inputs, widths, activation, batch)
+    trainer = RuleTrainer(rule, source.inputs, widths, activation, batch, batch_norm)
 
     def compute(seed):
         task = source.task(seed)

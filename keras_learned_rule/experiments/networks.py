@@ -23,7 +23,7 @@ def _step(z):
 _ACTIVATIONS = {"step": _step, "sin": ops.sin}
 
 
-def base_model(inputs, widths=BASE_WIDTHS, activation="relu", seed=0):
+def base_model(inputs, widths=BASE_WIDTHS, activation="relu", seed=0, batch_norm=True):
     """Builds the base model of the paper (section 5): dense layers, batch norm, nonlinearity.
 
     Args:
@@ -32,6 +32,7 @@ def base_model(inputs, widths=BASE_WIDTHS, activation="relu", seed=0):
             of 128 and an embedding of 32.
         activation: name of a Keras activation, `"sin"` or `"step"`. Defaults to `"relu"`.
         seed: int, of the weights. Defaults to `0`.
+        batch_norm: bool. Defaults to `True`.
 
     Returns:
         A `keras.Sequential`.
@@ -49,7 +50,8 @@ def base_model(inputs, widths=BASE_WIDTHS, activation="relu", seed=0):
     for i, width in enumerate(widths):
         draw = keras.initializers.GlorotUniform(seed=1000 * seed + i)
         model.add(layers.Dense(width, kernel_initializer=draw))
-        model.add(layers.BatchNormalization())
+        if batch_norm:
+            model.add(layers.BatchNormalization())
         model.add(layers.Activation(nonlinearity))
     return model
 
@@ -160,7 +162,7 @@ class RuleTrainer:
 
     Args:
         rule: `UpdateRule`.
-        inputs, widths, activation: see `base_model`.
+        inputs, widths, activation, batch_norm: see `base_model`.
         batch: int. Defaults to `128`.
 
     Attributes:
@@ -179,9 +181,13 @@ class RuleTrainer:
     ```
     """
 
-    def __init__(self, rule, inputs, widths=BASE_WIDTHS, activation="relu", batch=128):
-        self.network = base_model(inputs, widths, activation)
-        self._fresh = functools.partial(base_model, inputs, widths, activation)
+    def __init__(
+        self, rule, inputs, widths=BASE_WIDTHS, activation="relu", batch=128, batch_norm=True
+    ):
+        self._fresh = functools.partial(
+            base_model, inputs, widths, activation, batch_norm=batch_norm
+        )
+        self.network = self._fresh()
         self._binding = RuleBinding(self.network, rule)
         self._loop = Loop(functools.partial(learned_rule_step, self._binding), batch)
 
