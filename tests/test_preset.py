@@ -27,7 +27,17 @@ def test_it_was_meta_trained():
     assert rule.provenance["meta_updates"] > 0
     start = init_theta(rule.spec)
     changes = [np.abs(rule.theta[name] - start[name]).max() for name in start]
-    assert np.isfinite(changes).all() and max(changes) > 0.1
+    assert np.isfinite(changes).all() and max(changes) > 0.05
+
+
+def test_the_first_preset_is_still_there():
+    rule = UpdateRule.from_preset("compact_1")
+    assert not rule.spec.shaped_bias and len(rule.spec.terms) == 7
+    model = keras.Sequential([keras.Input((64,)), layers.Dense(8, "relu")])
+    before = model.get_weights()[0]
+    model.compile()
+    model.fit(digits_split()[0][:256], batch_size=128, callbacks=[LearnedRule(rule)], verbose=0)
+    assert np.abs(model.get_weights()[0] - before).max() > 0.01
 
 
 def test_every_preset_has_a_card():

@@ -11,9 +11,9 @@ from keras_learned_rule.rule.products import product, product_over_examples
 from keras_learned_rule.rule.scaling import example_count
 
 _TERMS = {}
-# What the Hebbian terms correlate the input with. They are linear in it, so that a weighted sum of
-# them takes one product.
-_HEBBIAN = {"hebb": lambda s: s.x_upper.values, "hebb_z": lambda s: s.z_upper.values}
+# The signal that the Hebbian terms correlate the input with. They are linear in it, so that a
+# weighted sum of them takes one product.
+_HEBBIAN = {"hebb": "x_upper", "hebb_z": "z_upper"}
 
 
 def weight_change_terms(names, signals):
@@ -44,8 +44,12 @@ def weighted_terms(names, coefficients, signals):
     weights = {name: coefficients[i] for i, name in enumerate(names)}
     computed = _computed([name for name in names if name not in _HEBBIAN], signals)
     others = [weights[name] * term for name, term in computed.items()]
-    upper = [weights[name] * _HEBBIAN[name](signals) for name in names if name in _HEBBIAN]
+    upper = [weights[name] * _upper(name, signals) for name in names if name in _HEBBIAN]
     return sum(others + ([_hebbian(signals, sum(upper))] if upper else []))
+
+
+def _upper(name, signals):
+    return getattr(signals, _HEBBIAN[name]).values
 
 
 def _computed(names, signals):
@@ -85,12 +89,12 @@ def _decorr_x(s):
 
 @_term("hebb")
 def _hebb(s):
-    return _hebbian(s, _HEBBIAN["hebb"](s))
+    return _hebbian(s, _upper("hebb", s))
 
 
 @_term("hebb_z")
 def _hebb_z(s):
-    return _hebbian(s, _HEBBIAN["hebb_z"](s))
+    return _hebbian(s, _upper("hebb_z", s))
 
 
 def _hebbian(s, upper):
