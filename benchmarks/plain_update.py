@@ -69,6 +69,12 @@ def _competition(w, lower, z, y, own):
     return -change * tf.math.rsqrt(tf.reduce_mean(change**2, 0, keepdims=True) + 1e-12)
 
 
+def _competition_spread(w, lower, z, y, own):
+    x = _standard(lower)
+    change = tf.matmul(x, x @ _competition(w, lower, z, y, own), transpose_a=True)
+    return change * tf.math.rsqrt(tf.reduce_mean(change**2, 0, keepdims=True) + 1e-12)
+
+
 def _decorr_x(w, lower, z, y, own):
     change = w @ (_correlation(y, y) / y.shape[1] ** 0.5)
     return change * tf.math.rsqrt(tf.reduce_mean(change**2 + 1e-8))
@@ -76,6 +82,7 @@ def _decorr_x(w, lower, z, y, own):
 
 _TERMS = {
     "competition": _competition,
+    "competition_spread": _competition_spread,
     "decorr_x": _decorr_x,
     "decorrelation": lambda w, lower, z, y, own: (
         w @ (_correlation(z, z) * (1.0 - tf.eye(z.shape[1])))
