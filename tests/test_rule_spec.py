@@ -50,6 +50,7 @@ def test_unknown_fields_are_named():
         ("published", {"terms": ("hebb",), "neuron_network": False}, "needs the neuron network"),
         ("compact", {"identical_updates": False}, "identical_updates must be True"),
         ("published", {"groups": 3}, "groups must be .* Received: groups=3"),
+        ("published", {"shaped_bias": True}, "shaped_bias must be False .* shaped_bias=True"),
         ("compact", {"groups": 2}, "groups must be .* Received: groups=2"),
         ("published", {"terms": "hebb"}, "terms must be a list or tuple. Received: terms='hebb'"),
         ("published", {"hidden_width": 0}, "hidden_width must be .* at least 1. Received: 0"),

@@ -105,6 +105,10 @@ def _check_merge(fields):
             "identical_updates must be True with the compact merge. "
             "Received: identical_updates=False"
         )
+    if merge == "published" and fields["shaped_bias"]:
+        raise ValueError(
+            "shaped_bias must be False with the published merge. Received: shaped_bias=True"
+        )
     if fields["groups"] not in ((1,) if merge == "published" else (1, 3)):
         raise ValueError(
             "groups must be 1 (published merge) or 1 or 3 (compact merge). "
