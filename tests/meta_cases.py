@@ -55,8 +55,15 @@ def engine(**settings):
 
 
 def theta(rule=RULE):
-    """Starting values, as NumPy arrays."""
-    return init_theta(rule)
+    """Starting values that stay when those of `init_theta` change, as NumPy arrays."""
+    start = init_theta(rule)
+    if rule.merge == "compact":
+        by_term = [{"competition": 0.3, "decorrelation": 0.1}.get(term, 0.0) for term in rule.terms]
+        values = {"coefficients": by_term, "log_temperature": np.log(0.5)}
+        values |= {"step": np.log(0.05 / 0.25), "bias_target": 0.0}
+        for name, value in values.items():
+            start[f"merge/{name}"][:] = value
+    return start
 
 
 def trainer(*families, seed=0, **overrides):

@@ -43,7 +43,7 @@ def test_theta_moves_by_the_rate_at_first_and_then_on(whole):
     for name, array in states[0]["theta"].items():
         # Adam's first update has the size of its rate wherever there is a gradient.
         moved = np.abs(states[1]["theta"][name] - array)
-        np.testing.assert_allclose(moved[moved > 1e-4], RATE, rtol=0.1)
+        np.testing.assert_allclose(moved[moved > 1e-4], RATE, rtol=1e-2)
         thetas = [state["theta"][name] for state in states]
         assert all(np.any(after != before) for before, after in zip(thetas, thetas[1:]))
     assert trainer.updates_done == 6
@@ -134,7 +134,7 @@ def test_five_thousand_updates_at_a_hostile_rate_leave_theta_finite():
         trainer.update()
     theta = trainer.theta_arrays()
     assert all(np.all(np.isfinite(array)) for array in theta.values())
-    assert max(np.abs(array).max() for array in theta.values()) > 30.0
+    assert max(np.abs(array).max() for array in theta.values()) > 100.0
     assert all(np.all(np.isfinite(a)) for a in tree.flatten(trainer.state()["adam"]))
 
 

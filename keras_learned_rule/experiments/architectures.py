@@ -6,7 +6,7 @@ import gin
 
 from keras_learned_rule.experiments.cells import Group
 from keras_learned_rule.experiments.figures import curves, percent
-from keras_learned_rule.experiments.networks import RuleTrainer, features
+from keras_learned_rule.experiments.networks import BASE_WIDTHS, RuleTrainer, features
 from keras_learned_rule.experiments.report import mean_and_error, table
 from keras_learned_rule.experiments.scores import accuracy
 from keras_learned_rule.experiments.tasks import TaskSource
@@ -64,18 +64,17 @@ def architectures(
     Returns:
         A list of `Group`, one an architecture.
     """
-    # Widths, activation, batch norm.
+    # What differs from the base model.
     networks = {
-        **{f"depth/{n}": ((128,) * n + (32,), "relu", True) for n in depths},
-        **{f"width/{n}": ((n, 32), "relu", True) for n in widths},
-        **{f"embedding/{n}": ((128,) * 4 + (n,), "relu", True) for n in embeddings},
-        **{f"activation/{name}": ((128,) * 4 + (32,), name, True) for name in activations},
-        "activation/relu, no batch norm": ((128,) * 4 + (32,), "relu", False),
+        **{f"depth/{n}": {"widths": (128,) * n + (32,)} for n in depths},
+        **{f"width/{n}": {"widths": (n, 32)} for n in widths},
+        **{f"embedding/{n}": {"widths": (128,) * 4 + (n,)} for n in embeddings},
+        **{f"activation/{name}": {"activation": name} for name in activations},
+        "activation/relu, no batch norm": {"batch_norm": False},
         # Last, since it takes longer than all others together.
-        **(
-            {f"width/{largest_width}": ((largest_width, 32), "relu", True)} if largest_width else {}
-        ),
+        **({f"width/{largest_width}": {"widths": (largest_width, 32)}} if largest_width else {}),
     }
+    base = {"widths": BASE_WIDTHS, "activation": "relu", "batch_norm": True}
     source = functools.cache(functools.partial(TaskSource, data, tests, setting.data_dir))
     measure = {"marks": tuple(marks), "batch": batch}
     return [
@@ -84,33 +83,24 @@ def architectures(
             {
                 "data": data,
                 "tests": tests,
-                "widths": widths,
-                "activation": activation,
-                "batch_norm": batch_norm,
+                **base,
+                **network,
                 **measure,
                 **setting.rule_settings(),
             },
             range(1 if name == f"width/{largest_width}" else seeds),
-            functools.partial(
-                _prepare,
-                source,
-                setting.rule,
-                widths=widths,
-                activation=activation,
-                batch_norm=batch_norm,
-                **measure,
-            ),
+            functools.partial(_prepare, source, setting.rule, {**base, **network}, **measure),
         )
-        for name, (widths, activation, batch_norm) in networks.items()
+        for name, network in networks.items()
     ]
 
 
 groups = architectures
 
 
-def _prepare(source, rule, widths, activation, batch_norm, marks, batch):
+def _prepare(source, rule, network, marks, batch):
     source = source()
-    trainer = RuleTrainer(rule, source.inputs, widths, activation, batch, batch_norm)
+    trainer = RuleTrainer(rule, source.inputs, batch=batch, **network)
 
     def compute(seed):
         task = source.task(seed)

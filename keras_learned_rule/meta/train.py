@@ -114,9 +114,7 @@ def train(
     engine = None if dry_run else make_engine()
     problem = Problem(rule, objective, estimator, clip_norm, remat, vectorize, scored)
     theta = _starting_theta(start_from, rule, seed)
-    training = load_families(families, seed)
-    held_out = load_families(held_out, HELD_OUT_SEED) if held_out else ([], [])
-    _check_embeddings(rule, training[0] + held_out[0])
+    training, held_out = _loaded(rule, families, held_out, seed)
     if dry_run:
         from keras_learned_rule.meta.dry_run import describe
 
@@ -161,14 +159,18 @@ def _starting_theta(start_from, rule, seed):
     return start.theta
 
 
-def _check_embeddings(rule, buckets):
-    for bucket in buckets:
+def _loaded(rule, families, held_out, seed):
+    """(buckets, pools) to meta-train on, and of the held-out tasks."""
+    training = load_families(families, seed)
+    held_out = load_families(held_out, HELD_OUT_SEED) if held_out else ([], [])
+    for bucket in training[0] + held_out[0]:
         width = bucket.spec.network.widths[-1]
         if rule.output_width not in (None, width):
             raise ValueError(
                 f"Networks must have embeddings of {rule.output_width} units, the output_width of "
                 f"the rule. Received: {width} units in bucket {bucket.name!r}"
             )
+    return training, held_out
 
 
 def _plain(value):

@@ -7,9 +7,9 @@ from keras import ops
 STATISTICS_EPSILON = 1e-6
 
 
-def column_rms_one(w):
+def column_rms_one(w, epsilon=STATISTICS_EPSILON):
     """Scales each column of w [n_lower, n_upper] to root mean square 1."""
-    return w * ops.rsqrt(ops.mean(ops.square(w), axis=0, keepdims=True) + STATISTICS_EPSILON)
+    return w * ops.rsqrt(ops.mean(ops.square(w), axis=0, keepdims=True) + epsilon)
 
 
 def bounded_columns(m):

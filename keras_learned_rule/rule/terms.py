@@ -8,9 +8,11 @@ paper: appendix A, with the equations that its code computes. `competition`,
 from keras import ops
 
 from keras_learned_rule.rule.products import product, product_over_examples
-from keras_learned_rule.rule.scaling import example_count
+from keras_learned_rule.rule.scaling import column_rms_one, example_count
 
 _TERMS = {}
+# The natural size of competing terms falls with units and examples; only their direction counts.
+_TINY = 1e-12
 # The signal that the Hebbian terms correlate the input with. They are linear in it, so that a
 # weighted sum of them takes one product.
 _HEBBIAN = {"hebb": "x_upper", "hebb_z": "z_upper"}
@@ -107,14 +109,14 @@ def _competition(s):
     shares = ops.softmax(s.z_upper.values / s.temperature, axis=-1)
     change = product_over_examples(s.x_lower.values, shares)
     change = change * ops.transpose(s.x_lower.deviation)
-    return -_column_rms_one(change)
+    return -column_rms_one(change, _TINY)
 
 
 def _competition_spread(s, competition):
     # What competition changes in the pre-activations, correlated with the inputs once more: the
     # change spreads to inputs that vary together, as a step towards the principal components.
     x = s.x_lower.values
-    return _column_rms_one(product_over_examples(x, product(x, competition)))
+    return column_rms_one(product_over_examples(x, product(x, competition)), _TINY)
 
 
 @_term("decorrelation")
@@ -166,11 +168,6 @@ def _sqr_upper_symm(s):
 def _sqr_lower_symm(s):
     grown = ops.matmul(_symmetric("sqr_lower_symm", s.rows_lower), _root_growth(s.w))
     return grown * ops.sign(s.w)
-
-
-def _column_rms_one(m):
-    # The natural size of these terms falls with units and examples; only their direction counts.
-    return m * ops.rsqrt(ops.mean(ops.square(m), axis=0, keepdims=True) + 1e-12)
 
 
 def _across(name, s):
