@@ -23,7 +23,7 @@ from keras_learned_rule.meta.tasks import inner_data
 from keras_learned_rule.network.mlp import init_mlp_state
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.theta import init_theta
-from keras_learned_rule.rule.update import unsupervised_update
+from keras_learned_rule.rule.update import unsupervised_update, with_memory
 
 LENGTHS = np.array([100, 100], "float32")
 
@@ -123,6 +123,7 @@ def agreement(job):
     rng, steps = np.random.default_rng(0), job["truncation"]
     widths, backward = (spec.inputs, *spec.network.widths), problem.rule.neuron_network
     state = init_mlp_state(_normals(rng, widths), _normals(rng, widths) if backward else None)
+    state = with_memory(problem.rule, state)
     labelled = spec.ways * (spec.shots + spec.tests)
     data = unroll_module.InnerData(
         *(
@@ -156,7 +157,7 @@ def stages(job):
     draws = engine.share(np.random.default_rng(0).random(shape, "float32"))
     task = engine.compile_shared(lambda s: particle_task(engine, spec, pool, s))(seed)
     data = engine.compile_shared(lambda d: inner_data(spec, pool, task, d))(draws)
-    state = init_mlp_state(_normals(np.random.default_rng(0), widths))
+    state = with_memory(rule, init_mlp_state(_normals(np.random.default_rng(0), widths)))
     labels, gradient = spec.episode.labels(), step(*arguments(0))[1]
     adam = engine.share(adam_start(theta))
 

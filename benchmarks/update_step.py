@@ -26,7 +26,7 @@ from keras_learned_rule.meta.products import Product, forward_products
 from keras_learned_rule.network.mlp import init_mlp_state, mlp_plan
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.theta import init_theta
-from keras_learned_rule.rule.update import unsupervised_update
+from keras_learned_rule.rule.update import unsupervised_update, with_memory
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("repeats", 21, "Measurements of each step.", lower_bound=1)
@@ -52,7 +52,7 @@ def rule_step(spec, compiled):
         pairs = zip(WIDTHS, WIDTHS[1:])
         return [tf.constant(rng.standard_normal(pair), tf.float32) for pair in pairs]
 
-    state = init_mlp_state(draws(), draws() if spec.neuron_network else None)
+    state = with_memory(spec, init_mlp_state(draws(), draws() if spec.neuron_network else None))
     theta = {name: tf.constant(value) for name, value in init_theta(spec).items()}
     plan = mlp_plan(len(state))
 

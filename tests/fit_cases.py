@@ -9,7 +9,7 @@ from keras_learned_rule.fit.memory import initial_backward_weights
 from keras_learned_rule.network.read import read_plan
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.theta import init_theta
-from keras_learned_rule.rule.update import inner_rate, unsupervised_update
+from keras_learned_rule.rule.update import inner_rate, unsupervised_update, with_memory
 from keras_learned_rule.rule.update_rule import UpdateRule
 
 FEATURES = 10
@@ -95,7 +95,7 @@ def weights_by_hand(model, rule, steps, schedule=None, backward=()):
         if rule.spec.neuron_network:
             layer["v"] = ops.copy(backward[i])
         state.append(layer)
-    state = tuple(state)
+    state = with_memory(rule.spec, state)
     theta = {name: ops.convert_to_tensor(value) for name, value in rule.theta.items()}
     for x, position in zip(steps, schedule or [(i, len(steps)) for i in range(len(steps))]):
         rate = inner_rate(rule.spec, *position)

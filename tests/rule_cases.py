@@ -34,6 +34,8 @@ def random_state(spec, widths, seed=0, dtype="float64"):
         layer = {"w": rng.standard_normal((lower, upper)), "b": 0.3 * rng.standard_normal(upper)}
         if spec.neuron_network:
             layer["v"] = rng.standard_normal((lower, upper))
+        if spec.running_competition:
+            layer["competition"] = 0.3 * rng.standard_normal((lower, upper))
         for name in {"w", "v"} & set(layer):
             layer[name] /= np.linalg.norm(layer[name], axis=0)
         state.append({name: ops.convert_to_tensor(a, dtype) for name, a in layer.items()})

@@ -9,7 +9,7 @@ from keras_learned_rule.meta.objective import ObjectiveSpec, ridge_objective
 from keras_learned_rule.network.mlp import init_mlp_state, mlp_plan
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.theta import init_theta
-from keras_learned_rule.rule.update import unsupervised_update
+from keras_learned_rule.rule.update import unsupervised_update, with_memory
 
 WIDTHS = (6, 5, 4)
 
@@ -31,7 +31,7 @@ def updated(neuron_network):
     spec, arrays = case(neuron_network)
     theta = {name: ops.convert_to_tensor(a, "float32") for name, a in arrays["theta"].items()}
     w, v = ([ops.convert_to_tensor(a, "float32") for a in arrays[name]] for name in "wv")
-    state = init_mlp_state(w, v if neuron_network else None)
+    state = with_memory(spec, init_mlp_state(w, v if neuron_network else None))
     x = ops.convert_to_tensor(arrays["x"], "float32")
     state, signals = unsupervised_update(spec, theta, mlp_plan(len(w)), state, x, 0.5)
     features, labels = signals.xs[-1], ops.convert_to_tensor([0, 1, 0, 1], "int32")

@@ -100,7 +100,7 @@ def changes(model, **options):
 
 @pytest.mark.parametrize("freeze", [freeze_first, freeze_first_and_compile])
 def test_layers_frozen_later_stay(freeze):
-    rule, chain = cases.compact_rule(), cases.network()
+    rule, chain = cases.compact_rule(running_competition=False), cases.network()
     model = rule_model(chain, rule, total_steps=12)
     assert changes(model) == ["first", "embedding"]
     freeze(model)

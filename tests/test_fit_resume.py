@@ -102,7 +102,9 @@ def test_backups_within_an_epoch_keep_the_schedule_of_unknown_length(tmp_path):
 
 
 def test_initial_epoch_goes_on_in_the_schedule():
-    rule, whole, halves = cases.compact_rule(), new_model(), new_model()
+    # Running means are not in the model, and begin anew.
+    rule = cases.compact_rule(running_competition=False)
+    whole, halves = new_model(), new_model()
     fit(whole, rule)
     fit(halves, rule, stop_after(EPOCHS // 2))
     fit(halves, rule, initial_epoch=EPOCHS // 2)
@@ -110,7 +112,8 @@ def test_initial_epoch_goes_on_in_the_schedule():
 
 
 def test_initial_epoch_of_unknown_length_needs_the_total():
-    rule, whole, halves = cases.compact_rule(), new_model(), new_model()
+    rule = cases.compact_rule(running_competition=False)
+    whole, halves = new_model(), new_model()
     fit(whole, rule)
     fit(halves, rule, stop_after(EPOCHS // 2))
     before, options = cases.arrays(halves), dict(initial_epoch=EPOCHS // 2, **unknown_length())

@@ -7,6 +7,7 @@ import tensorflow as tf
 from fit_cases import BATCH
 
 from keras_learned_rule.fit.binding import RuleBinding
+from keras_learned_rule.fit.memory import initial_memory
 from keras_learned_rule.fit.step import learned_rule_step, turn
 
 
@@ -79,7 +80,7 @@ def test_initial_backward_weights():
     other = cases.initial_backward_weights(compact, kernels, seed=2)
     for first, different in [(unit["0"], other["0"]), (unit["0"], unit["6"])]:
         assert not np.array_equal(first, different)
-    assert cases.initial_backward_weights(cases.compact_rule().spec, kernels, seed=1) == {}
+    assert list(initial_memory(cases.compact_rule().spec, kernels, seed=1)) == ["competition"]
 
 
 def test_backward_weights_do_not_depend_on_what_else_learns():

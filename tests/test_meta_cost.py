@@ -23,7 +23,7 @@ import jax, jax.numpy as jnp, numpy as np
 import test_meta_cost
 from keras_learned_rule.network.mlp import init_mlp_state, mlp_plan
 from keras_learned_rule.rule.theta import init_theta
-from keras_learned_rule.rule.update import unsupervised_update
+from keras_learned_rule.rule.update import unsupervised_update, with_memory
 
 def flop_of(equation):
     name, (a, b) = equation.primitive.name, [v.aval.shape for v in equation.invars]
@@ -42,7 +42,7 @@ def flop(jaxpr):
 
 def report(spec, widths, batch):
     draws = [jnp.ones(pair) for pair in zip(widths, widths[1:])]
-    state = init_mlp_state(draws, draws if spec.neuron_network else None)
+    state = with_memory(spec, init_mlp_state(draws, draws if spec.neuron_network else None))
     theta = {name: jnp.asarray(array) for name, array in init_theta(spec).items()}
     plan, x = mlp_plan(len(state)), jnp.ones((batch, widths[0]))
     update = lambda theta, state: unsupervised_update(spec, theta, plan, state, x, 0.1)[0]

@@ -5,6 +5,7 @@ import dataclasses
 import meta_cases
 import numpy as np
 import pytest
+import rule_cases
 from keras import ops, tree
 
 from keras_learned_rule.meta.families import load_families
@@ -50,8 +51,12 @@ def test_a_new_inner_loop_starts_from_its_seed():
     np.testing.assert_array_equal(one.task_seed, [0, 1])
     meta_cases.assert_equal(one, same)
     shapes = [{name: tuple(a.shape) for name, a in layer.items()} for layer in one.carried]
-    assert shapes == [{"w": (4, 3), "b": (3,)}, {"w": (3, 2), "b": (2,)}]
+    assert shapes == [
+        {"w": (4, 3), "b": (3,), "competition": (4, 3)},
+        {"w": (3, 2), "b": (2,), "competition": (3, 2)},
+    ]
     for a, b in zip(one.carried, other.carried):
+        assert not np.any(a["competition"])
         assert not np.any(a["w"] == b["w"])
         np.testing.assert_allclose(np.linalg.norm(a["w"], axis=0), 1.0, rtol=1e-6)
 
@@ -59,7 +64,7 @@ def test_a_new_inner_loop_starts_from_its_seed():
 @pytest.mark.parametrize("widths", [(5,), (6, 3)])
 def test_backward_weights_are_drawn_on_their_own(widths):
     spec = dataclasses.replace(SPEC, network=NetworkSpec(widths))
-    state = initial_network(ENGINE, spec, True, meta_cases.seed(0, 1))
+    state = initial_network(ENGINE, spec, rule_cases.NEURON, meta_cases.seed(0, 1))
     assert [layer["w"].shape for layer in state] == [layer["v"].shape for layer in state]
     for layer in state:
         assert not np.any(np.asarray(layer["w"]) == np.asarray(layer["v"]))

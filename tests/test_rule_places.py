@@ -35,6 +35,7 @@ def random_state(reading):
             "w": rng.normal(size=shape).astype("float32"),
             "b": rng.normal(size=shape[1]).astype("float32"),
             "v": rng.normal(size=shape).astype("float32"),
+            "competition": rng.normal(size=shape).astype("float32"),
         }
         for shape in shapes
     ]
@@ -43,7 +44,7 @@ def random_state(reading):
 def permuted(state, units, rows):
     lower, upper = state
     lower = {name: np.take(array, units, axis=-1) for name, array in lower.items()}
-    above = {name: np.take(upper[name], rows, axis=0) for name in ("w", "v")}
+    above = {name: np.take(upper[name], rows, axis=0) for name in ("w", "v", "competition")}
     return [lower, {**upper, **above}]
 
 

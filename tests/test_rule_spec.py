@@ -22,8 +22,10 @@ def test_published_parameter_counts():
 def test_without_a_neuron_network_only_merge_parameters_are_left():
     spec = RuleSpec.compact()
     assert all(name.startswith("merge/") for name in theta_shapes(spec))
-    assert size(spec) == spec.groups * (len(spec.terms) + 5)
-    assert size(RuleSpec.compact(shaped_bias=False)) == spec.groups * (len(spec.terms) + 4)
+    assert size(spec) == spec.groups * (len(spec.terms) + 6)
+    assert size(RuleSpec.compact(shaped_bias=False)) == spec.groups * (len(spec.terms) + 5)
+    once = RuleSpec.compact(running_competition=False)
+    assert size(once) == spec.groups * (len(spec.terms) + 5)
 
 
 @pytest.mark.parametrize(

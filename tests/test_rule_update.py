@@ -7,11 +7,12 @@ import pytest
 import rule_cases as cases
 import tensorflow as tf
 from keras import ops
+from scipy.special import softmax
 
 from keras_learned_rule.network.mlp import mlp_plan
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.theta import MAX_STEP
-from keras_learned_rule.rule.update import forward, unsupervised_update
+from keras_learned_rule.rule.update import forward, unsupervised_update, with_memory
 
 RATE = 0.5
 COMPACT = {"cheap": cases.CHEAP, "neuron": cases.NEURON}
@@ -29,13 +30,41 @@ def permuted(state, layer, order):
     state = [dict(arrays) for arrays in state]
     for name, array in state[layer].items():
         state[layer][name] = ops.take(array, order, axis=-1)
-    for name in {"w", "v"} & set(state[layer + 1]):
+    for name in {"w", "v", "competition"} & set(state[layer + 1]):
         state[layer + 1][name] = ops.take(state[layer + 1][name], order, axis=0)
     return tuple(state)
 
 
 def largest_move(old, new):
     return max(np.abs(b["w"] - a["w"]).max() for a, b in zip(cases.arrays(old), cases.arrays(new)))
+
+
+def test_running_competition_is_a_mean_over_a_window_of_examples():
+    spec = RuleSpec.compact(terms=("competition",), groups=1)
+    theta, plan, state, x = cases.case(spec, (7, 4), count=30)
+    theta = {**theta, "merge/log_window": ops.convert_to_tensor(np.log([45.0]))}
+    state, expected = with_memory(spec, state), 0.0
+    for examples in (x[:5], x[5:15], x[15:]):  # Shares of 0.1, 2/11 and 0.25.
+        old, seen = cases.arrays(state)[0], forward(plan, state, examples)
+        standard, spread = (standardized(s[0]) for s in (seen.zs, seen.pres))
+        shares = softmax(standard / np.exp(theta["merge/log_temperature"][0]), axis=-1)
+        deviation = np.sqrt(np.var(examples, axis=0) + 1e-6)
+        change = (deviation[:, None] * spread.T) @ shares * 4 / len(examples)
+        share = len(examples) / (len(examples) + 45)
+        expected = (1 - share) * expected + share * change
+        state = updated(spec, theta, plan, state, examples)
+        new = cases.arrays(state)[0]
+        np.testing.assert_allclose(new["competition"], expected, rtol=0, atol=1e-10)
+        step = 0.5 * MAX_STEP / (1 + np.exp(-theta["merge/step"][0]))
+        columns = expected / np.sqrt(np.mean(expected**2, axis=0))
+        sign = np.sign(theta["merge/coefficients"][0, 0])
+        w = old["w"] * np.sqrt(7) + step * sign * columns / np.sqrt(np.mean(columns**2))
+        np.testing.assert_allclose(new["w"], w / np.linalg.norm(w, axis=0), rtol=0, atol=1e-5)
+
+
+def standardized(signal):
+    signal = np.asarray(signal)
+    return (signal - signal.mean(0)) / np.sqrt(signal.var(0) + 1e-6)
 
 
 @compact_rules
@@ -70,6 +99,8 @@ def test_the_compact_update_is_blind_to_the_order_of_examples(spec):
 
 @compact_rules
 def test_the_compact_update_sees_each_example_once_or_twice_alike(spec):
+    # In a running mean more examples count for more.
+    spec = dataclasses.replace(spec, running_competition=False)
     theta, plan, state, x = cases.case(spec)
     twice = ops.concatenate([x, x], axis=0)
     new = updated(spec, theta, plan, state, x)

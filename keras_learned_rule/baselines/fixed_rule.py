@@ -44,7 +44,12 @@ def fixed_rule(decorrelation=0.1, temperature=0.25, step=0.05):
         raise ValueError(f"`temperature` must be above 0. Received: {temperature}")
     if not 0 < step < MAX_STEP:
         raise ValueError(f"`step` must be between 0 and {MAX_STEP}. Received: {step}")
-    spec = RuleSpec.compact(terms=("competition", "decorrelation"), groups=1, shaped_bias=False)
+    spec = RuleSpec.compact(
+        terms=("competition", "decorrelation"),
+        groups=1,
+        shaped_bias=False,
+        running_competition=False,
+    )
     theta = init_theta(spec)
     theta["merge/coefficients"] = np.float32([[0.3, decorrelation]])
     theta["merge/bias_target"] = np.float32([0.0])

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from keras_learned_rule.fit.binding import RuleBinding
-from keras_learned_rule.fit.memory import initial_backward_weights
+from keras_learned_rule.fit.memory import initial_memory
 from keras_learned_rule.fit.step import learned_rule_step
 
 BASE_WIDTHS = (128, 128, 128, 128, 32)
@@ -196,11 +196,9 @@ class RuleTrainer:
         self._seed = seed
         self.network.set_weights(self._fresh(seed=seed).get_weights())
         memory, spec = self._binding.memory, self._binding.rule.spec
-        memory.steps_done.assign(0)
+        memory.restart(initial_memory(spec, memory.competition or memory.backward_weights, seed))
         memory.total_steps.assign(steps)
         self._binding.guard.reset()
-        for key, v in initial_backward_weights(spec, memory.backward_weights, seed).items():
-            memory.backward_weights[key].assign(v)
 
     def train(self, x, first, last):
         """Does the steps from `first` to before `last` on unlabelled data."""

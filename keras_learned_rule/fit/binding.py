@@ -6,12 +6,15 @@ from keras import ops
 
 from keras_learned_rule.fit import checks
 from keras_learned_rule.fit.guard import Guard
-from keras_learned_rule.fit.memory import RuleMemory, initial_backward_weights
+from keras_learned_rule.fit.memory import RuleMemory, initial_memory
 from keras_learned_rule.fit.statistics import MovingStatistics
 from keras_learned_rule.fit.variables import NetworkVariables
 from keras_learned_rule.network.read import read_plan
 from keras_learned_rule.rule.update import inner_rate
 from keras_learned_rule.rule.update_rule import UpdateRule
+
+# What the rule's state calls the matrices of a `RuleMemory`.
+_STATE_NAMES = {"backward_weights": "v", "competition": "competition"}
 
 
 def resolve_rule(rule):
@@ -69,7 +72,7 @@ class RuleBinding:
         rule: The `UpdateRule`.
         plan: `Plan`, what the rule knows of the network.
         input_shape: The model's input shape, None where unknown.
-        memory: `RuleMemory`: backward weights, steps done and their total.
+        memory: `RuleMemory`: backward weights, running means, steps done and their total.
         guard: `Guard`, which keeps non-finite numbers out of the weights.
         variables: `NetworkVariables`, the weights as the rule's state.
         statistics: `MovingStatistics` of batch normalisation.
@@ -109,10 +112,14 @@ class RuleBinding:
         with model.distribute_strategy.scope():
             self.guard = Guard()
             self.memory = RuleMemory() if memory is None else memory
-            named = _named_by_place(model, reading.variables) if spec.neuron_network else {}
-            self.memory.allocate(initial_backward_weights(spec, named, seed))
-        backward_weights = [self.memory.backward_weights[name] for name in named]
-        self.variables = NetworkVariables(reading.variables, backward_weights)
+            named = _named_by_place(model, reading.variables)
+            initial = initial_memory(spec, named, seed)
+            self.memory.allocate(initial)
+        remembered = {
+            _STATE_NAMES[name]: [getattr(self.memory, name)[key] for key in named]
+            for name in initial
+        }
+        self.variables = NetworkVariables(reading.variables, remembered)
         if total_steps is not None:
             self.memory.total_steps.assign(total_steps)
 

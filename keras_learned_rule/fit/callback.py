@@ -33,9 +33,9 @@ class LearnedRule(FailureWatch):
       "few_shot_accuracy" come after this one.
     - A batch with NaN or infinite values ends the fit with a ValueError. Weights that would
       become non-finite end it with a RuntimeWarning. Both leave the last good weights.
-    - Each fit is an inner loop of its own, with its own schedule and, for a rule with a neuron
-      network, its own backward weights, also with the same instance. To go on with an interrupted
-      one use `BackupAndRestore`, which saves the state of the rule, too; to learn in several
+    - Each fit is an inner loop of its own, with its own schedule, running means and, for a rule
+      with a neuron network, backward weights, also with the same instance. To go on with an
+      interrupted one use `BackupAndRestore`, which saves the state of the rule, too; to learn in several
       fits use `LearnedRuleModel`. `initial_epoch` alone goes on in the schedule only.
     - Under `MirroredStrategy` each replica makes the update of its share of the batch, and the
       model takes their mean.
@@ -56,7 +56,7 @@ class LearnedRule(FailureWatch):
 
     Attributes:
         rule: The `UpdateRule`.
-        memory: `RuleMemory` of the last fit: its backward weights and steps done.
+        memory: `RuleMemory` of the last fit: what the rule carried from step to step.
 
     Raises:
         ValueError: An argument is wrong; in `fit`: the rule cannot train this model. Nothing of

@@ -8,7 +8,7 @@ _ATTRIBUTE = "_learned_rule_memory"
 
 
 class RuleMemory(keras.layers.Layer):
-    """Backward weights and the place in the schedule, in a form that Keras saves with a model.
+    """What the rule carries from step to step, in a form that Keras saves with a model.
 
     As a layer it takes part in `save_weights`, so that `BackupAndRestore` writes it into the same
     file as the weights. It may be loaded before it has variables (callbacks listed before ours
@@ -20,6 +20,7 @@ class RuleMemory(keras.layers.Layer):
             None before `allocate`.
         backward_weights: Dict of variables `[n_lower, n_upper]`; the key says which of the
             model's weights is the kernel they belong to.
+        competition: The same, running means of competition.
     """
 
     def __init__(self, **kwargs):
@@ -27,22 +28,34 @@ class RuleMemory(keras.layers.Layer):
         self._loaded = {}
         self.steps_done = None
         self.total_steps = None
-        self.backward_weights = {}
+        self.backward_weights, self.competition = {}, {}
         self.built = True
 
-    def allocate(self, backward_values):
+    def allocate(self, initial):
         """Creates the variables that are missing; those there are keep their values.
 
         Args:
-            backward_values: Dict of float32 arrays `[n_lower, n_upper]`, initial backward
-                weights; empty for a rule without them.
+            initial: What `initial_memory` returns.
         """
         if self.steps_done is None:
             self.steps_done = self._variable("steps_done", np.int64(0))
             self.total_steps = self._variable("total_steps", np.int64(0))
-        for key, values in backward_values.items():
-            if key not in self.backward_weights:
-                self.backward_weights[key] = self._variable(f"backward_weights_{key}", values)
+        for name, matrices in initial.items():
+            kept = getattr(self, name)
+            for key, values in matrices.items():
+                if key not in kept:
+                    kept[key] = self._variable(f"{name}_{key}", values)
+
+    def restart(self, initial):
+        """Forgets the steps done.
+
+        Args:
+            initial: What `initial_memory` returns, of the kernels that there are.
+        """
+        self.steps_done.assign(0)
+        for name, matrices in initial.items():
+            for key, values in matrices.items():
+                getattr(self, name)[key].assign(values)
 
     def _variable(self, name, values):
         variable = self.add_weight(
@@ -76,6 +89,28 @@ class RuleMemory(keras.layers.Layer):
             object.__delattr__(model, _ATTRIBUTE)
 
 
+def initial_memory(spec, kernels, seed):
+    """What the rule starts from beside the model's own weights.
+
+    Args:
+        spec: A `RuleSpec`.
+        kernels: See `initial_backward_weights`.
+        seed: Likewise.
+
+    Returns:
+        Dict from the attributes of `RuleMemory` that hold matrices to dicts of float32 arrays with
+        the keys of `kernels`; only those that the rule has.
+    """
+    initial = {}
+    if spec.neuron_network:
+        initial["backward_weights"] = initial_backward_weights(spec, kernels, seed)
+    if spec.running_competition:
+        initial["competition"] = {
+            key: np.zeros(tuple(kernel.shape), "float32") for key, kernel in kernels.items()
+        }
+    return initial
+
+
 def initial_backward_weights(spec, kernels, seed):
     """Draws backward weights as they are drawn for meta-training.
 
@@ -89,10 +124,8 @@ def initial_backward_weights(spec, kernels, seed):
         seed: Non-negative integer.
 
     Returns:
-        Dict of float32 arrays with the same keys; empty for a rule without a neuron network.
+        Dict of float32 arrays with the same keys.
     """
-    if not spec.neuron_network:
-        return {}
     return {
         key: _backward_weights(spec, tuple(kernel.shape), np.random.SeedSequence([seed, int(key)]))
         for key, kernel in kernels.items()

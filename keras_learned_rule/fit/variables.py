@@ -8,13 +8,13 @@ class NetworkVariables:
 
     Args:
         units: The `UnitVariables` of the unit layers, bottom-up.
-        backward_weights: List of variables `[n_lower, n_upper]`, one a unit layer; empty for a
-            rule without them.
+        memory: Dict from the name of an array of the rule's state, such as "v", to the variables
+            `[n_lower, n_upper]` that hold it, one a unit layer; what the model itself has not.
     """
 
-    def __init__(self, units, backward_weights):
+    def __init__(self, units, memory):
         self._units = units
-        self._backward_weights = backward_weights
+        self._memory = memory
 
     def read(self):
         """Copies the variables.
@@ -23,8 +23,9 @@ class NetworkVariables:
             The rule's state; see `unsupervised_update`.
         """
         state = tuple(_layer_state(unit) for unit in self._units)
-        for layer, v in zip(state, self._backward_weights):
-            layer["v"] = ops.copy(v)
+        for name, variables in self._memory.items():
+            for layer, variable in zip(state, variables):
+                layer[name] = ops.copy(variable)
         return state
 
     def write(self, state, applied):
@@ -38,8 +39,9 @@ class NetworkVariables:
             _assign_if(applied, unit.kernel, unit.as_kernel(layer["w"]))
             if unit.bias is not None:
                 _assign_if(applied, unit.bias, layer["b"])
-        for v, layer in zip(self._backward_weights, state):
-            _assign_if(applied, v, layer["v"])
+        for name, variables in self._memory.items():
+            for variable, layer in zip(variables, state):
+                _assign_if(applied, variable, layer[name])
 
 
 def _layer_state(unit):

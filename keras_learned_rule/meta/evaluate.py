@@ -138,6 +138,6 @@ def _final_accuracy(engine, problem, spec, shared, seed):
         labels = spec.episode.labels()
         return score(problem.objective, spec.episode, plan, state, labels, labelled)[1]
 
-    state = initial_network(engine, spec, rule.neuron_network, seed)
+    state = initial_network(engine, spec, rule, seed)
     state = ops.fori_loop(0, steps, step, state)
     return ops.mean(engine.each(accuracy, ops.arange(EPISODES, dtype="int32"))), task.source

@@ -16,7 +16,7 @@ KEPT_A_BLOCK = 5
 
 
 def state_bytes(spec, widths):
-    """Memory of one network's weights, biases and, with a neuron network, backward weights.
+    """Memory of one network's weights, biases and what else the rule keeps from step to step.
 
     Args:
         spec: A `RuleSpec`.
@@ -31,10 +31,10 @@ def state_bytes(spec, widths):
     from keras_learned_rule import RuleSpec
     from keras_learned_rule.meta.memory import state_bytes
 
-    assert state_bytes(RuleSpec.compact(), (10, 4)) == 4 * (10 * 4 + 4)
+    assert state_bytes(RuleSpec.compact(), (10, 4)) == 4 * (2 * 10 * 4 + 4)
     ```
     """
-    matrices = 2 if spec.neuron_network else 1
+    matrices = 1 + spec.neuron_network + spec.running_competition
     pairs = zip(widths, widths[1:])
     return FLOAT_BYTES * sum(matrices * lower * upper + upper for lower, upper in pairs)
 

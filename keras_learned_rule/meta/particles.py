@@ -7,6 +7,7 @@ from keras import ops, tree
 
 from keras_learned_rule.meta.tasks import make_task
 from keras_learned_rule.network.mlp import init_mlp_state
+from keras_learned_rule.rule.update import with_memory
 
 # What the random numbers of a particle are for: folded into its seed.
 LENGTH, TASK, WEIGHTS, UNLABELLED, LABELLED = range(5)
@@ -28,15 +29,15 @@ class Particle(NamedTuple):
     task_seed: Any
 
 
-def initial_network(engine, spec, backward, task_seed):
-    """The network's arrays at the start of the inner loop that this seed belongs to."""
+def initial_network(engine, spec, rule, task_seed):
+    """The arrays that the rule works on at the start of the inner loop with this seed."""
     # One draw for all weights: each random operation costs compilers a fifth of a second.
-    shapes = spec.network.shapes(spec.inputs) * (2 if backward else 1)
+    shapes = spec.network.shapes(spec.inputs) * (2 if rule.neuron_network else 1)
     sizes = [rows * columns for rows, columns in shapes]
     draws = engine.normal(engine.fold_in(task_seed, WEIGHTS), (sum(sizes),))
     normals = [ops.reshape(part, shape) for part, shape in zip(_pieces(draws, sizes), shapes)]
     layers = len(spec.network.widths)
-    return init_mlp_state(normals[:layers], normals[layers:] or None)
+    return with_memory(rule, init_mlp_state(normals[:layers], normals[layers:] or None))
 
 
 def new_particle(engine, problem, spec, theta, lengths, seed):
@@ -55,7 +56,7 @@ def new_particle(engine, problem, spec, theta, lengths, seed):
     """
     shortest, longest = ops.unstack(ops.log(lengths), 2)
     draw = engine.uniform(engine.fold_in(seed, LENGTH), ())
-    state = initial_network(engine, spec, problem.rule.neuron_network, seed)
+    state = initial_network(engine, spec, problem.rule, seed)
     return Particle(
         carried=problem.estimator.start(theta, state),
         step=ops.zeros((), "int32"),
@@ -67,7 +68,8 @@ def new_particle(engine, problem, spec, theta, lengths, seed):
 def finished_particles(problem, spec, theta, count):
     """`count` particles, stacked, whose inner loops are over: the next meta-step renews them."""
     ones = [ops.ones(shape) for shape in spec.network.shapes(spec.inputs)]
-    state = init_mlp_state(ones, ones if problem.rule.neuron_network else None)
+    rule = problem.rule
+    state = with_memory(rule, init_mlp_state(ones, ones if rule.neuron_network else None))
     one = Particle(problem.estimator.start(theta, state), 0, 0, ops.zeros((2,), "int32"))
     one = tree.map_structure(lambda a: ops.convert_to_tensor(a), one)
     return tree.map_structure(lambda a: ops.repeat(a[None], count, axis=0), one)

@@ -68,11 +68,13 @@ def unroll(engine, problem, task_spec, theta, state, data, start, total_steps):
     from keras_learned_rule.network.mlp import init_mlp_state
     from keras_learned_rule.rule.spec import RuleSpec
     from keras_learned_rule.rule.theta import init_theta
+    from keras_learned_rule.rule.update import with_memory
 
     engine, problem = make_engine(), Problem(RuleSpec.compact())
     task_spec = TaskSpec(NetworkSpec((6, 4)), shape=(3, 3, 1), ways=3, shots=2, tests=2, batch=16)
     theta = {n: keras.ops.convert_to_tensor(a) for n, a in init_theta(problem.rule).items()}
     state = init_mlp_state([keras.random.normal((9, 6)), keras.random.normal((6, 4))])
+    state = with_memory(problem.rule, state)
     data = InnerData(keras.random.normal((5, 16, 9)), keras.random.normal((5, 12, 9)))  # K = 5
 
     def mean_loss(theta):

@@ -61,6 +61,23 @@ def compact_direction(spec, theta, signals, blend):
     return merged * ops.rsqrt(ops.mean(ops.square(merged)) + 1e-12)
 
 
+def running_mean(theta, mean, value, examples, blend):
+    """Takes a new value into a mean over about as many of the latest examples as theta says.
+
+    Args:
+        theta: Dict of tensors.
+        mean: The mean before; zeros at the start of the inner loop.
+        value: Tensor of the shape of `mean`, from this batch.
+        examples: Scalar tensor, how many examples it is from.
+        blend: [groups], from `layer_blend`.
+
+    Returns:
+        The new mean.
+    """
+    window = ops.exp(ops.sum(blend * theta["merge/log_window"]))
+    return mean + (value - mean) * (examples / (examples + window))
+
+
 def compact_step(theta, w, direction, learning_rate, blend):
     """Moves w by a bounded step and brings its columns back to unit norm.
 

@@ -37,6 +37,8 @@ class LayerSignals(NamedTuple):
         rows_lower: Readouts of the hidden states below, from `readout_rows`, None likewise.
         rows_upper: Readouts of the hidden states above, likewise.
         temperature: Scalar, the softmax temperature of competition (compact merge).
+        competed: [n_lower, n_upper], what competition changes, averaged over the latest steps; None
+            for a rule that does not average.
     """
 
     w: Any
@@ -47,3 +49,4 @@ class LayerSignals(NamedTuple):
     rows_lower: Any = None
     rows_upper: Any = None
     temperature: Any = None
+    competed: Any = None

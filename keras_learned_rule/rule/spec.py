@@ -3,7 +3,7 @@
 import dataclasses
 
 from keras_learned_rule.rule.spec_checks import checked_fields
-from keras_learned_rule.rule.term_names import COMPACT_TERMS, PUBLISHED_TERMS, TERMS
+from keras_learned_rule.rule.term_names import COMPACT_TERMS, PUBLISHED_TERMS, TERMS, competes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +39,9 @@ class RuleSpec:
             (compact merge only).
         shaped_bias: Whether the bias target depends on the shape of the nonlinearity, with one
             target for those like relu and one for those like tanh (compact merge only).
+        running_competition: Whether competition is averaged over the latest steps, so that small
+            batches do not drown it in noise; takes a matrix of memory for each layer (compact
+            merge with a competition term only).
         learning_rate: Inner learning rate. The compact merge multiplies it with a learned step.
         reference_steps: Number of inner steps up to which `learning_rate` holds; longer inner
             loops take smaller steps (compact merge only).
@@ -77,6 +80,7 @@ class RuleSpec:
     identical_updates: bool = True
     groups: int = 1
     shaped_bias: bool = False
+    running_competition: bool = False
     learning_rate: float = 1e-4
     reference_steps: int = 300
     length_exponent: float = 0.5
@@ -156,6 +160,7 @@ class RuleSpec:
             output_width=None,
             groups=3,
             shaped_bias=True,
+            running_competition=competes(overrides.get("terms", COMPACT_TERMS)),
             learning_rate=1.0,
         )
         return cls(**{**fields, **overrides})

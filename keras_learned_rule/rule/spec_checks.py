@@ -3,7 +3,7 @@
 import math
 import numbers
 
-from keras_learned_rule.rule.term_names import READOUTS, TERMS
+from keras_learned_rule.rule.term_names import READOUTS, TERMS, competes
 
 # The smallest value of each field that is an integer.
 _LEAST = {
@@ -26,6 +26,7 @@ _SWITCHES = (
     "unit_position",
     "identical_updates",
     "shaped_bias",
+    "running_competition",
 )
 
 
@@ -105,9 +106,15 @@ def _check_merge(fields):
             "identical_updates must be True with the compact merge. "
             "Received: identical_updates=False"
         )
-    if merge == "published" and fields["shaped_bias"]:
+    for name in ("shaped_bias", "running_competition"):
+        if merge == "published" and fields[name]:
+            raise ValueError(
+                f"{name} must be False with the published merge. Received: {name}=True"
+            )
+    if fields["running_competition"] and not competes(fields["terms"]):
         raise ValueError(
-            "shaped_bias must be False with the published merge. Received: shaped_bias=True"
+            "running_competition must be False without a competition term. "
+            f"Received: terms={fields['terms']}, running_competition=True"
         )
     if fields["groups"] not in ((1,) if merge == "published" else (1, 3)):
         raise ValueError(

@@ -31,3 +31,8 @@ READOUTS = {
 # Those of the compact rule: the published rule has no term that lets units compete.
 COMPACT_TERMS = ("competition", "competition_spread", "decorrelation", "hebb_z")
 TERMS = PUBLISHED_TERMS + COMPACT_TERMS
+
+
+def competes(terms):
+    """Whether any of the terms needs what competition changes."""
+    return "competition" in terms or "competition_spread" in terms

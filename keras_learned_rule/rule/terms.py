@@ -11,7 +11,7 @@ from keras_learned_rule.rule.products import product, product_over_examples
 from keras_learned_rule.rule.scaling import column_rms_one, example_count
 
 _TERMS = {}
-# The natural size of competing terms falls with units and examples; only their direction counts.
+# Of competing terms only the direction counts, however small they are.
 _TINY = 1e-12
 # The signal that the Hebbian terms correlate the input with. They are linear in it, so that a
 # weighted sum of them takes one product.
@@ -103,12 +103,26 @@ def _hebbian(s, upper):
     return product_over_examples(s.x_lower.values, upper / -example_count(upper))
 
 
+def competition_change(s):
+    """What competition adds to the weights before its columns are scaled.
+
+    Soft winner-take-all: units that win more than their mean on an example move towards it.
+
+    Args:
+        s: `LayerSignals` of the weight layer.
+
+    Returns:
+        Tensor [n_lower, n_upper], of a size that does not depend on examples and units.
+    """
+    shares = ops.softmax(s.z_upper.values / s.temperature, axis=-1)
+    units = ops.cast(ops.shape(shares)[1], shares.dtype)
+    change = product_over_examples(s.x_lower.values, shares * (units / example_count(shares)))
+    return change * ops.transpose(s.x_lower.deviation)
+
+
 @_term("competition")
 def _competition(s):
-    # Soft winner-take-all: units that win more than their mean on an example move towards it.
-    shares = ops.softmax(s.z_upper.values / s.temperature, axis=-1)
-    change = product_over_examples(s.x_lower.values, shares)
-    change = change * ops.transpose(s.x_lower.deviation)
+    change = competition_change(s) if s.competed is None else s.competed
     return -column_rms_one(change, _TINY)
 
 

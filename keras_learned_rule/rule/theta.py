@@ -18,6 +18,7 @@ START_SYMMETRIC_BIAS_TARGET = -1.5
 START_TEMPERATURE = 0.2
 START_STEP = 0.1
 START_BIAS_RATE = 0.1
+START_WINDOW = 512.0
 MAX_STEP = 0.3
 
 
@@ -55,6 +56,8 @@ def theta_shapes(spec):
             shapes[f"merge/{name}"] = (spec.groups,)
         if spec.shaped_bias:
             shapes["merge/symmetric_bias_target"] = (spec.groups,)
+        if spec.running_competition:
+            shapes["merge/log_window"] = (spec.groups,)
     return shapes
 
 
@@ -188,6 +191,7 @@ def _merge_start(spec, name, shape):
         "merge/step": np.log(START_STEP / (MAX_STEP - START_STEP)),
         "merge/bias_rate": np.log(START_BIAS_RATE / (1 - START_BIAS_RATE)),
         "merge/symmetric_bias_target": START_SYMMETRIC_BIAS_TARGET,
+        "merge/log_window": np.log(START_WINDOW),
     }
     return np.full(shape, start[name])
 

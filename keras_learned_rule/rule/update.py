@@ -12,8 +12,9 @@ from keras_learned_rule.rule import merge
 from keras_learned_rule.rule.neuron import hidden_states, lower_hidden_states
 from keras_learned_rule.rule.products import product
 from keras_learned_rule.rule.readouts import readout_rows
-from keras_learned_rule.rule.scaling import column_rms_one, standardize
+from keras_learned_rule.rule.scaling import column_rms_one, example_count, standardize
 from keras_learned_rule.rule.signals import LayerSignals, Signals
+from keras_learned_rule.rule.terms import competition_change
 
 
 def unsupervised_update(spec, theta, plan, state, x, learning_rate):
@@ -27,8 +28,8 @@ def unsupervised_update(spec, theta, plan, state, x, learning_rate):
             of the dtype of the state.
         plan: What network this is (`network/plan.py`); holds no arrays.
         state: Tuple of one dict per weight layer, bottom-up: "w" [n_lower, n_upper], "b"
-            [n_upper], "v" as "w" if the rule has a neuron network, "gain" [n_upper] if batch
-            normalisation has one.
+            [n_upper], "v" as "w" if the rule has a neuron network, "competition" as "w" if it
+            averages competition, "gain" [n_upper] if batch normalisation has one.
         x: The batch `[B, ...]` in the model's input shape, of the dtype of the state.
         learning_rate: Scalar number or tensor, from `inner_rate`.
 
@@ -42,12 +43,13 @@ def unsupervised_update(spec, theta, plan, state, x, learning_rate):
     import keras
     from keras_learned_rule import UpdateRule
     from keras_learned_rule.network.mlp import init_mlp_state, mlp_plan
-    from keras_learned_rule.rule.update import inner_rate, unsupervised_update
+    from keras_learned_rule.rule.update import inner_rate, unsupervised_update, with_memory
 
     rule = UpdateRule.from_preset("compact")
     theta = {name: keras.ops.convert_to_tensor(a) for name, a in rule.theta.items()}
     plan = mlp_plan(2)
-    state = init_mlp_state([keras.random.normal(shape) for shape in ((64, 128), (128, 32))])
+    draws = [keras.random.normal(shape) for shape in ((64, 128), (128, 32))]
+    state = with_memory(rule.spec, init_mlp_state(draws))
     for step in range(3):
         x, rate = keras.random.uniform((100, 64)), inner_rate(rule.spec, step, total_steps=3)
         state, signals = unsupervised_update(rule.spec, theta, plan, state, x, rate)
@@ -64,6 +66,33 @@ def unsupervised_update(spec, theta, plan, state, x, learning_rate):
         see = functools.partial(layer_signals, spec, theta, state, signals, hs, i)
         new_state.append(step(spec, theta, plan, state, see, i, learning_rate))
     return tuple(new_state), signals
+
+
+def with_memory(spec, state):
+    """Adds to a network's arrays what the rule remembers from step to step, as yet empty.
+
+    Args:
+        spec: A `RuleSpec`.
+        state: Tuple of dicts with "w" and the like, see `unsupervised_update`.
+
+    Returns:
+        The state that `unsupervised_update` takes.
+
+    Example:
+
+    ```python
+    import keras
+    from keras_learned_rule import RuleSpec
+    from keras_learned_rule.network.mlp import init_mlp_state
+    from keras_learned_rule.rule.update import with_memory
+
+    state = init_mlp_state([keras.random.normal((64, 32))])
+    assert with_memory(RuleSpec.compact(), state)[0]["competition"].shape == (64, 32)
+    ```
+    """
+    if not spec.running_competition:
+        return state
+    return tuple({**arrays, "competition": ops.zeros_like(arrays["w"])} for arrays in state)
 
 
 def inner_rate(spec, step, total_steps):
@@ -191,8 +220,13 @@ def _compact_layer(spec, theta, plan, state, see, i, learning_rate):
     blend = merge.layer_blend(spec.groups, i, len(state), old["w"].dtype)
     temperature = ops.exp(ops.sum(blend * theta["merge/log_temperature"]))
     signals = see("forward")._replace(temperature=temperature)
-    direction = merge.compact_direction(spec, theta, signals, blend)
     new = dict(old)
+    if spec.running_competition:
+        change, examples = competition_change(signals), example_count(signals.z_upper.values)
+        mean = merge.running_mean(theta, old["competition"], change, examples, blend)
+        new["competition"] = mean
+        signals = signals._replace(competed=mean)
+    direction = merge.compact_direction(spec, theta, signals, blend)
     for name in ("w", "v") if spec.neuron_network else ("w",):
         new[name] = merge.compact_step(theta, old[name], direction, learning_rate, blend)
     if plan.layers[i].learns_bias:
