@@ -126,8 +126,8 @@ def test_compact_merge_starts_at_competition_and_decorrelation():
     theta = init_theta(spec)
     used = {spec.terms[i] for i in np.flatnonzero(theta["merge/coefficients"].all(axis=0))}
     assert used == {"competition", "decorrelation"}
-    np.testing.assert_allclose(np.exp(theta["merge/log_temperature"]), 0.2, rtol=1e-6)
-    np.testing.assert_allclose(MAX_STEP / (1 + np.exp(-theta["merge/step"])), 0.1, rtol=1e-6)
+    np.testing.assert_allclose(np.exp(theta["merge/log_temperature"]), 0.17, rtol=1e-6)
+    np.testing.assert_allclose(MAX_STEP / (1 + np.exp(-theta["merge/step"])), 0.15, rtol=1e-6)
 
 
 def test_a_single_group_starts_as_the_middle_layers():

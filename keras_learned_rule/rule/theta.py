@@ -10,15 +10,15 @@ from keras_learned_rule.rule.term_names import READOUTS
 # meta-training sets out from (docs/meta_training_log.md). All other terms start at zero.
 START_COEFFICIENTS = {
     "competition": (0.3, 0.3, 0.3),
-    "competition_spread": (0.12, 0.0, 0.0),
-    "decorrelation": (0.1, 0.1, 0.03),
+    "competition_spread": (0.09, -0.045, 0.0),
+    "decorrelation": (0.04, 0.17, 0.07),
 }
-START_BIAS_TARGET = (0.3, 0.3, 1.0)
+START_BIAS_TARGET = (0.2, 0.3, 1.0)
 START_SYMMETRIC_BIAS_TARGET = -1.5
-START_TEMPERATURE = 0.2
-START_STEP = 0.1
+START_TEMPERATURE = 0.17
+START_STEP = 0.15
 START_BIAS_RATE = 0.1
-START_WINDOW = 512.0
+START_WINDOW = 384.0
 MAX_STEP = 0.3
 
 
