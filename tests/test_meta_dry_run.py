@@ -16,7 +16,7 @@ from keras_learned_rule.meta.problem import Problem
 from keras_learned_rule.meta.schedule import Horizon
 from keras_learned_rule.rule.spec import RuleSpec
 
-RULE = RuleSpec.compact(terms=("competition",))
+RULE = RuleSpec.compact(terms=("competition",), running_competition=False)
 HORIZON = Horizon((10, 30), (2, 5), first_lengths=(4, 8), grow_updates=100)
 
 
