@@ -72,7 +72,7 @@ def parts(settings):
         tests=3,
         batches=(16,),
     )
-    rule = RuleSpec.compact(terms=("competition", "decorrelation", "hebb_z"), running_competition=False)
+    rule = RuleSpec.compact(terms=("competition", "decorrelation", "hebb_z"))
     return rule, family, Horizon((4, 9), (2,))
 
 

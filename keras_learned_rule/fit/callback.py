@@ -35,8 +35,8 @@ class LearnedRule(FailureWatch):
       become non-finite end it with a RuntimeWarning. Both leave the last good weights.
     - Each fit is an inner loop of its own, with its own schedule, running means and, for a rule
       with a neuron network, backward weights, also with the same instance. To go on with an
-      interrupted one use `BackupAndRestore`, which saves the state of the rule, too; to learn in several
-      fits use `LearnedRuleModel`. `initial_epoch` alone goes on in the schedule only.
+      interrupted one use `BackupAndRestore`, which saves the state of the rule, too; to learn in
+      several fits use `LearnedRuleModel`. `initial_epoch` alone goes on in the schedule only.
     - Under `MirroredStrategy` each replica makes the update of its share of the batch, and the
       model takes their mean.
 

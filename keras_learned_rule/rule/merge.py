@@ -99,7 +99,9 @@ def compact_bias_change(theta, z_upper, h_upper, blend, one_sided=None):
     target = ops.sum(blend * theta["merge/bias_target"])
     if one_sided is not None:
         symmetric = ops.sum(blend * theta["merge/symmetric_bias_target"])
-        target = symmetric + one_sided * (target - symmetric)
+        # Where a target does not count, its gradient is exactly zero and not rounding, which Adam
+        # would make as large as any other.
+        target = one_sided * target + (1.0 - one_sided) * symmetric
     change = z_upper.mean[0] - z_upper.deviation[0] * target
     if h_upper is not None:
         change = change + published_bias_change(theta, h_upper)
