@@ -17,9 +17,14 @@ def plain_update(spec, theta, plan, state, x, learning_rate):
     new_state = []
     for i, old in enumerate(state):
         blend = layer_blend(spec.groups, i, len(state), old["w"].dtype)
-        own = {n: tf.reduce_sum(blend * theta[f"merge/{n}"]) for n in _OWN}
+        own = {n: tf.reduce_sum(blend * theta[f"merge/{n}"]) for n in _own(spec)}
         coefficients = tf.linalg.matvec(theta["merge/coefficients"], blend, transpose_a=True)
         w, lower, z, y = _rms_one(old["w"]), signals.pres[i], signals.zs[i], signals.xs[i]
+        competed = _won(lower, z, own)
+        if spec.running_competition:
+            share = z.shape[0] / (z.shape[0] + tf.exp(own["log_window"]))
+            competed = (1 - share) * old["competition"] + share * competed
+        own["competed"] = competed
         merged = 0.0
         for j, name in enumerate(spec.terms):
             merged += coefficients[j] * _TERMS[name](w, lower, z, y, own)
@@ -34,12 +39,15 @@ def plain_update(spec, theta, plan, state, x, learning_rate):
             {
                 "w": _rms_one(stepped) / w.shape[0] ** 0.5,
                 "b": old["b"] - learning_rate * tf.sigmoid(own["bias_rate"]) * change,
+                **({"competition": competed} if spec.running_competition else {}),
             }
         )
     return tuple(new_state), signals
 
 
-_OWN = ("log_temperature", "step", "bias_rate", "bias_target", "symmetric_bias_target")
+def _own(spec):
+    names = ["log_temperature", "step", "bias_rate", "bias_target", "symmetric_bias_target"]
+    return names + ["log_window"] * spec.running_competition
 
 
 def _one_sidedness(activation, deviation):
@@ -63,9 +71,15 @@ def _correlation(a, b):
     return tf.matmul(_standard(a), _standard(b), transpose_a=True) / a.shape[0]
 
 
-def _competition(w, lower, z, y, own):
+def _won(lower, z, own):
     shares = tf.nn.softmax(_standard(z) / tf.exp(own["log_temperature"]))
-    change = tf.matmul(lower - tf.reduce_mean(lower, 0), shares, transpose_a=True)
+    return tf.matmul(lower - tf.reduce_mean(lower, 0), shares, transpose_a=True) * (
+        z.shape[1] / z.shape[0]
+    )
+
+
+def _competition(w, lower, z, y, own):
+    change = own["competed"]
     return -change * tf.math.rsqrt(tf.reduce_mean(change**2, 0, keepdims=True) + 1e-12)
 
 
@@ -85,7 +99,7 @@ _TERMS = {
     "competition_spread": _competition_spread,
     "decorr_x": _decorr_x,
     "decorrelation": lambda w, lower, z, y, own: (
-        w @ (_correlation(z, z) * (1.0 - tf.eye(z.shape[1])))
+        w @ (_correlation(z, z) * (1.0 - tf.eye(z.shape[1], dtype=z.dtype)))
     ),
     "hebb": lambda w, lower, z, y, own: -_correlation(lower, y),
     "hebb_z": lambda w, lower, z, y, own: -_correlation(lower, z),

@@ -40,7 +40,7 @@ def comparison(
     splits=SPLITS,
     tests=2000,
     rule_steps=300,
-    vae_steps=3000,
+    vae_steps=10_000,
     vae_marks=10,
     supervised_steps=75,
     supervised_batch=64,
