@@ -4,6 +4,7 @@ from importlib import resources
 
 import keras
 import numpy as np
+import pytest
 from keras import layers
 
 from keras_learned_rule import LearnedRule, UpdateRule, few_shot_accuracy
@@ -30,9 +31,11 @@ def test_it_was_meta_trained():
     assert np.isfinite(changes).all() and max(changes) > 0.05
 
 
-def test_the_first_preset_is_still_there():
-    rule = UpdateRule.from_preset("compact_1")
-    assert not rule.spec.shaped_bias and len(rule.spec.terms) == 7
+@pytest.mark.parametrize("name, terms, shaped", [("compact_1", 7, False), ("compact_2", 4, True)])
+def test_earlier_presets_are_still_there(name, terms, shaped):
+    rule = UpdateRule.from_preset(name)
+    assert (len(rule.spec.terms), rule.spec.shaped_bias) == (terms, shaped)
+    assert not rule.spec.running_competition
     model = keras.Sequential([keras.Input((64,)), layers.Dense(8, "relu")])
     before = model.get_weights()[0]
     model.compile()

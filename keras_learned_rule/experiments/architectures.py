@@ -15,8 +15,9 @@ TITLE = "Other architectures and activations (Figure 5)"
 ABOUT = (
     "10-shot accuracy (ridge) over the inner loop. Depth counts hidden layers of 128 units below "
     "an embedding of 32; width is that of a single hidden layer, so that 10,000 units fit into "
-    "memory (the decorrelation term makes a matrix of width x width); embeddings and activations "
-    "are changed in the base model, as is batch norm."
+    "memory (the decorrelation term makes a matrix of width x width), width of all four that of "
+    "the base model's hidden layers; embeddings and activations are changed in the base model, as "
+    "is batch norm."
 )
 ACTIVATIONS = (
     "relu",
@@ -40,6 +41,7 @@ def architectures(
     depths=(0, 1, 2, 4, 6, 8, 10),
     widths=(16, 32, 64, 128, 256, 512, 1024, 2048, 4096),
     largest_width=10000,
+    base_widths=(32, 64, 256, 512, 1024),
     embeddings=(8, 16, 64, 128),
     activations=ACTIVATIONS,
     marks=(0, 30, 100, 300),
@@ -55,6 +57,7 @@ def architectures(
         depths: numbers of hidden layers of 128 units.
         widths: units of a single hidden layer.
         largest_width: one more width, of which a single network is trained; None for none.
+        base_widths: units of each hidden layer of the base model.
         embeddings: widths of the embedding of the base model.
         activations: names for `base_model`.
         marks: numbers of inner steps after which to measure; the last is the length of the loop.
@@ -68,6 +71,7 @@ def architectures(
     networks = {
         **{f"depth/{n}": {"widths": (128,) * n + (32,)} for n in depths},
         **{f"width/{n}": {"widths": (n, 32)} for n in widths},
+        **{f"width of all four/{n}": {"widths": (n,) * 4 + (32,)} for n in base_widths},
         **{f"embedding/{n}": {"widths": (128,) * 4 + (n,)} for n in embeddings},
         **{f"activation/{name}": {"activation": name} for name in activations},
         "activation/relu, no batch norm": {"batch_norm": False},
@@ -148,6 +152,7 @@ def findings(results):
     claims = {
         "depth": "The rule generalises to depths up to 11.",
         "width": "The rule generalises to widths up to 10,000.",
+        "width of all four": "(widths of all four hidden layers)",
         "embedding": "(embedding widths: not in the figure)",
         "activation": "The rule works with activations never seen in meta-training, the step "
         "function included.",

@@ -18,7 +18,12 @@ ABOUT = (
     "with the step size falling to zero over it. Unbalanced: of a random half of the classes "
     "only one in `ratio` unlabelled examples is kept."
 )
-KINDS = {"steps": "inner steps", "batch": "examples a batch", "ratio": "imbalance of the classes"}
+KINDS = {
+    "steps": "inner steps",
+    "batch": "examples a batch, equal steps",
+    "examples": "examples a batch, equal examples",
+    "ratio": "imbalance of the classes",
+}
 
 
 @gin.configurable
@@ -40,7 +45,8 @@ def length(
         data_sets: names for `TaskSource`.
         seeds: int.
         steps: lengths of the inner loop, at batches of `base_batch`.
-        batches: batch sizes, at `base_steps` steps.
+        batches: batch sizes, at `base_steps` steps and at as many steps as see as many examples
+            (what a number of epochs fixes).
         ratios: how many times more unlabelled examples one half of the classes has.
         base_steps, base_batch: ints.
         tests: int, test examples.
@@ -48,9 +54,14 @@ def length(
     Returns:
         A list of `Group`.
     """
+    examples = base_steps * base_batch
     cases = [
         *(("steps", n, {"steps": n, "batch": base_batch, "ratio": 1}) for n in steps),
         *(("batch", n, {"steps": base_steps, "batch": n, "ratio": 1}) for n in batches),
+        *(
+            ("examples", n, {"steps": max(1, examples // n), "batch": n, "ratio": 1})
+            for n in batches
+        ),
         *(("ratio", n, {"steps": base_steps, "batch": base_batch, "ratio": n}) for n in ratios),
     ]
     groups = []
