@@ -94,15 +94,20 @@ def _decorr_x(w, lower, z, y, own):
     return change * tf.math.rsqrt(tf.reduce_mean(change**2 + 1e-8))
 
 
+def _decorrelation(w, lower, z, y, own):
+    return w @ (_correlation(z, z) * (1.0 - tf.eye(z.shape[1], dtype=z.dtype)))
+
+
 _TERMS = {
     "competition": _competition,
     "competition_spread": _competition_spread,
     "decorr_x": _decorr_x,
-    "decorrelation": lambda w, lower, z, y, own: (
-        w @ (_correlation(z, z) * (1.0 - tf.eye(z.shape[1], dtype=z.dtype)))
-    ),
+    "decorrelation": _decorrelation,
     "hebb": lambda w, lower, z, y, own: -_correlation(lower, y),
     "hebb_z": lambda w, lower, z, y, own: -_correlation(lower, z),
+    "scaled_decorrelation": lambda w, *others: (
+        _decorrelation(w, *others) * (128 / w.shape[1]) ** 0.5
+    ),
     "large_decay": lambda w, lower, z, y, own: w * tf.abs(w),
     "w_base": lambda w, lower, z, y, own: w,
 }

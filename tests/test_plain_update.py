@@ -9,7 +9,10 @@ import rule_cases as cases
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.update import unsupervised_update
 
-TERMS = "competition competition_spread decorr_x decorrelation hebb hebb_z large_decay w_base"
+TERMS = (
+    "competition competition_spread decorr_x decorrelation hebb hebb_z large_decay "
+    "scaled_decorrelation w_base"
+)
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ def test_specs_list_their_terms():
     assert RuleSpec.published().terms == tuple(sorted(PUBLISHED_TERMS))
     cheap, full = RuleSpec.compact().terms, RuleSpec.compact(neuron_network=True).terms
     assert set(full) == set(PUBLISHED_TERMS) | set(cheap)
-    assert cheap == ("competition", "competition_spread", "decorrelation", "hebb_z")
+    assert cheap == ("competition", "competition_spread", "hebb_z", "scaled_decorrelation")
 
 
 @pytest.mark.parametrize("spec", [RuleSpec.published(), RuleSpec.compact(neuron_network=True)])
@@ -121,11 +121,11 @@ def test_published_merge_starts_at_one_tenth():
     assert theta["merge/forward/offset"] == 0
 
 
-def test_compact_merge_starts_at_competition_and_decorrelation():
+def test_compact_merge_starts_at_competition_its_spread_and_decorrelation():
     spec = RuleSpec.compact()
     theta = init_theta(spec)
     used = {spec.terms[i] for i in np.flatnonzero(theta["merge/coefficients"].all(axis=0))}
-    assert used == {"competition", "decorrelation"}
+    assert used == {"competition", "competition_spread", "scaled_decorrelation"}
     np.testing.assert_allclose(np.exp(theta["merge/log_temperature"]), 0.17, rtol=1e-6)
     np.testing.assert_allclose(MAX_STEP / (1 + np.exp(-theta["merge/step"])), 0.15, rtol=1e-6)
 

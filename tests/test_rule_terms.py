@@ -71,6 +71,10 @@ def decorrelation(layer):
     return change
 
 
+def scaled_decorrelation(layer):
+    return decorrelation(layer) * np.sqrt(128 / 5)
+
+
 def decorr_x(layer):
     m = layer["w"] @ correlation(layer["y"], layer["y"])
     return m / np.sqrt(np.mean(m**2))
@@ -84,6 +88,7 @@ ORACLES = {
     "competition": competition,
     "competition_spread": competition_spread,
     "decorrelation": decorrelation,
+    "scaled_decorrelation": scaled_decorrelation,
     "decorr_x": decorr_x,
 }
 

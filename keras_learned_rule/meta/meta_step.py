@@ -37,7 +37,7 @@ class Shared(NamedTuple):
     """What all tasks of a meta-step share.
 
     Attributes:
-        theta: Dict of tensors.
+        theta: Dict of tensors, scaled (see `Problem`).
         pool: The `Pool`.
         lengths: [2] float32, (shortest, longest) inner loop to start.
         seed: [2] int32, of this update and bucket.
@@ -96,7 +96,8 @@ def task_step(engine, problem, spec, truncation, shared, task_id, particle):
     task = particle_task(engine, spec, shared.pool, particle.task_seed)
     data = _drawn_data(engine, problem, spec, truncation, shared.pool, task, seed)
 
-    def run(theta, state):
+    def run(scaled, state):
+        theta = problem.theta(scaled)
         return unroll(
             engine, problem, spec, theta, state, data, particle.step, particle.total_steps
         )

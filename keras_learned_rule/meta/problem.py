@@ -1,11 +1,13 @@
 """What stays the same from meta-update to meta-update."""
 
 import dataclasses
+import math
 
 from keras_learned_rule.meta.estimators import TruncatedBackprop
 from keras_learned_rule.meta.field_checks import check_integer
 from keras_learned_rule.meta.objective import ObjectiveSpec
 from keras_learned_rule.rule.spec import RuleSpec
+from keras_learned_rule.rule.theta import theta_shapes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +26,23 @@ class Problem:
             other: faster on accelerators, slower on CPUs.
         scored: Of the K inner steps, how many of the last are scored and so count in the
             meta-loss; None for all.
+        scales: Dict from names of theta's arrays to positive numbers, how far a typical change of
+            each goes. Meta-training works on theta divided by them, so that a perturbation or a
+            step of Adam is as much larger. Defaults to 1 for all.
 
     Raises:
-        ValueError: clip_norm is not positive, or scored not a positive integer or None.
+        ValueError: clip_norm is not positive, scored not a positive integer or None, or scales not
+            of arrays of theta and positive.
+
+    Example:
+
+    ```python
+    from keras_learned_rule import RuleSpec
+    from keras_learned_rule.meta.problem import Problem
+
+    problem = Problem(RuleSpec.compact(), scales={"merge/bias_target": 10.0})
+    assert problem.scaled({"merge/bias_target": 5.0}) == {"merge/bias_target": 0.5}
+    ```
     """
 
     rule: RuleSpec
@@ -36,9 +52,24 @@ class Problem:
     remat: bool = True
     vectorize: bool = False
     scored: int | None = None
+    scales: dict = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         if not self.clip_norm > 0:
             raise ValueError(f"clip_norm must be positive. Received: {self.clip_norm!r}")
         if self.scored is not None:
             check_integer("scored", self.scored, least=1)
+        known = theta_shapes(self.rule)
+        if not all(name in known and 0 < s < math.inf for name, s in self.scales.items()):
+            raise ValueError(
+                f"scales must be positive numbers, by names out of {list(known)}. "
+                f"Received: {self.scales!r}"
+            )
+
+    def scaled(self, theta):
+        """What meta-training works on: theta over its scales."""
+        return {name: a / self.scales.get(name, 1.0) for name, a in theta.items()}
+
+    def theta(self, scaled):
+        """The inverse of `scaled`."""
+        return {name: a * self.scales.get(name, 1.0) for name, a in scaled.items()}

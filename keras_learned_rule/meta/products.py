@@ -109,6 +109,7 @@ def _term_products(spec, lower, upper, batch):
         "competition_spread": spread,
         "decorr_x": correlated,
         "decorrelation": correlated,
+        "scaled_decorrelation": correlated,
         "large_decay": (0, 0, []),
         "w_base": (0, 0, []),
     }

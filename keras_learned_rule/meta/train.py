@@ -43,6 +43,7 @@ def train(
     remat=True,
     vectorize=False,
     scored=None,
+    scales=None,
     evaluation_steps=300,
     intervals=None,
     start_from=None,
@@ -71,6 +72,7 @@ def train(
         remat: See `Problem`.
         vectorize: See `Problem`.
         scored: See `Problem`.
+        scales: See `Problem`.
         evaluation_steps: Inner steps of the evaluations.
         intervals: Defaults to `Intervals()`.
         start_from: Preset or theta file to start from, of the same spec. Defaults to
@@ -112,7 +114,7 @@ def train(
     check_integer("evaluation_steps", evaluation_steps, least=1)
     # First of all: some strategies must be made before TensorFlow has computed anything.
     engine = None if dry_run else make_engine()
-    problem = Problem(rule, objective, estimator, clip_norm, remat, vectorize, scored)
+    problem = Problem(rule, objective, estimator, clip_norm, remat, vectorize, scored, scales or {})
     theta = _starting_theta(start_from, rule, seed)
     training, held_out = _loaded(rule, families, held_out, seed)
     if dry_run:

@@ -131,7 +131,7 @@ class MetaTrainer:
 
     def theta_arrays(self):
         """theta as a dict of float32 arrays."""
-        return self.engine.fetch_shared(self._theta)
+        return self.problem.theta(self.engine.fetch_shared(self._theta))
 
     def state(self):
         """All that decides how meta-training goes on, as a tree of NumPy arrays."""
@@ -153,7 +153,7 @@ class MetaTrainer:
         self._particles = [self.engine.spread(p) for p in state["particles"]]
 
     def _start(self, theta):
-        theta = {name: np.asarray(a, "float32") for name, a in theta.items()}
+        theta = self.problem.scaled({n: np.asarray(a, "float32") for n, a in theta.items()})
         counts = [len(_local_tasks(self.engine, bucket.tasks)) for bucket in self.buckets]
         particles = [
             tree.map_structure(np.asarray, finished_particles(self.problem, b.spec, theta, count))

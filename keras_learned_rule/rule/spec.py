@@ -3,7 +3,7 @@
 import dataclasses
 
 from keras_learned_rule.rule.spec_checks import checked_fields
-from keras_learned_rule.rule.term_names import COMPACT_TERMS, PUBLISHED_TERMS, TERMS, competes
+from keras_learned_rule.rule.term_names import COMPACT_TERMS, PUBLISHED_TERMS, competes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +144,7 @@ class RuleSpec:
         """
         fields = dict(
             merge="compact",
-            terms=tuple(sorted(TERMS if neuron_network else COMPACT_TERMS)),
+            terms=tuple(sorted(neuron_network * PUBLISHED_TERMS + COMPACT_TERMS)),
             neuron_network=neuron_network,
             hidden_width=16,
             hidden_layers=0,

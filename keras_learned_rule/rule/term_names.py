@@ -29,8 +29,9 @@ READOUTS = {
     "sqr_upper_symm": {"upper": _SYMMETRIC},
 }
 # Those of the compact rule: the published rule has no term that lets units compete.
-COMPACT_TERMS = ("competition", "competition_spread", "decorrelation", "hebb_z")
-TERMS = PUBLISHED_TERMS + COMPACT_TERMS
+COMPACT_TERMS = ("competition", "competition_spread", "hebb_z", "scaled_decorrelation")
+# Earlier compact rules and the fixed rule have decorrelation whatever the width.
+TERMS = (*PUBLISHED_TERMS, *COMPACT_TERMS, "decorrelation")
 
 
 def competes(terms):

@@ -2,7 +2,7 @@
 
 As in the published code, the inner step subtracts: `hebb` is minus the correlation. Terms of the
 paper: appendix A, with the equations that its code computes. `competition`,
-`competition_spread`, `decorrelation` and `hebb_z` are ours.
+`competition_spread`, `decorrelation`, `scaled_decorrelation` and `hebb_z` are ours.
 """
 
 from keras import ops
@@ -13,6 +13,8 @@ from keras_learned_rule.rule.scaling import column_rms_one, example_count
 _TERMS = {}
 # Of competing terms only the direction counts, however small they are.
 _TINY = 1e-12
+# Units of a layer for which decorrelation is the same, scaled or not.
+REFERENCE_WIDTH = 128
 # The signal that the Hebbian terms correlate the input with. They are linear in it, so that a
 # weighted sum of them takes one product.
 _HEBBIAN = {"hebb": "x_upper", "hebb_z": "z_upper"}
@@ -138,6 +140,13 @@ def _decorrelation(s):
     z = s.z_upper.values
     correlation = product_over_examples(z, z) / example_count(z)
     return product(s.w, _without_diagonal(correlation))
+
+
+@_term("scaled_decorrelation")
+def _scaled_decorrelation(s):
+    # A unit is pushed by all others, so that the push grows as the root of their number.
+    width = ops.cast(ops.shape(s.w)[1], s.w.dtype)
+    return _decorrelation(s) * ops.sqrt(REFERENCE_WIDTH / width)
 
 
 @_term("0_order")

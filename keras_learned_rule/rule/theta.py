@@ -9,11 +9,12 @@ from keras_learned_rule.rule.term_names import READOUTS
 # Starting values of the compact merge, for the first, the middle and the last layers: the rule that
 # meta-training sets out from (docs/meta_training_log.md). All other terms start at zero.
 START_COEFFICIENTS = {
-    "competition": (0.3, 0.3, 0.3),
-    "competition_spread": (0.09, -0.045, 0.0),
-    "decorrelation": (0.04, 0.17, 0.07),
+    "competition": (0.28, 0.34, 0.28),
+    "competition_spread": (0.14, -0.14, 0.03),
+    "hebb_z": (0.0, -0.05, 0.05),
+    "scaled_decorrelation": (0.047, 0.14, 0.03),
 }
-START_BIAS_TARGET = (0.2, 0.3, 1.0)
+START_BIAS_TARGET = (-0.2, 0.25, 1.0)
 START_SYMMETRIC_BIAS_TARGET = -1.5
 START_TEMPERATURE = 0.17
 START_STEP = 0.15
@@ -138,8 +139,8 @@ def init_theta(spec, seed=0):
     """Starting values of theta.
 
     Kernels are normal draws, cut at two standard deviations, of standard deviation
-    1/sqrt(inputs); the published merge starts at 0.1 for every term, the compact merge at the
-    fixed rule of competition and decorrelation.
+    1/sqrt(inputs); the published merge starts at 0.1 for every term, the compact merge at what
+    designs of experiments found (docs/meta_training_log.md).
 
     Args:
         spec: A `RuleSpec`.
