@@ -187,6 +187,8 @@ BAD = [
     (Problem, dict(clip_norm=0.0), "clip_norm must be positive. Received: 0.0"),
     (ObjectiveSpec, dict(sharpness=-1.0), "sharpness must be finite.*Received: -1.0"),
     (Problem, dict(scored=0), "scored must be an integer of at least 1. Received: 0"),
+    (Problem, dict(scales={"step": 2.0}), "scales must be positive.*merge/step.*Received: .'step'"),
+    (Problem, dict(scales={"merge/step": 0.0}), "scales must be positive.*'merge/step': 0.0"),
 ]
 
 

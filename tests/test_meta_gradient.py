@@ -169,6 +169,19 @@ def test_gradients_are_clipped_by_task_and_added(digits):
         np.testing.assert_allclose(total[name], expected, rtol=1e-4, atol=1e-6)
 
 
+def test_scales_are_the_units_of_theta(digits):
+    scales = {"merge/step": 5.0, "merge/coefficients": 0.25}
+    problem = meta_cases.problem(scales=scales, clip_norm=1e6)
+    theta = problem.scaled(tree.map_structure(ops.convert_to_tensor, meta_cases.theta()))
+    plain, result = one_task(meta_cases.problem(clip_norm=1e6), digits, 0)
+    scaled, same = one_task(problem, digits, 0, theta)
+    np.testing.assert_allclose(same.losses, result.losses, rtol=1e-5)
+    for name, gradient in plain.items():
+        expected = scales.get(name, 1.0) * np.asarray(gradient)
+        np.testing.assert_allclose(scaled[name], expected, rtol=1e-3, atol=1e-5)
+    assert norm(plain) > 0.01
+
+
 def test_a_task_reports_the_scored_steps_and_where_they_are(digits):
     every, last = (one_task(meta_cases.problem(scored=s), digits, 0)[1] for s in (None, 1))
     assert every.losses.shape == (2,) and last.losses.shape == (1,)

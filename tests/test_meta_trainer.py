@@ -49,6 +49,20 @@ def test_theta_moves_by_the_rate_at_first_and_then_on(whole):
     assert trainer.updates_done == 6
 
 
+def test_an_array_moves_by_the_rate_times_its_scale():
+    problem = meta_cases.problem(scales={"merge/step": 5.0})
+    trainer = meta_cases.trainer(problem=problem, learning_rate=RATE)
+    start = meta_cases.theta()
+    meta_cases.assert_equal(trainer.theta_arrays(), start, 1e-6)
+    run(trainer, 1)
+    for name, array in trainer.theta_arrays().items():
+        moved = np.abs(array - start[name])
+        rate = RATE * (5.0 if name == "merge/step" else 1.0)
+        # Adam's epsilon makes it less where the gradient is tiny.
+        np.testing.assert_allclose(moved[moved > 1e-4], rate, rtol=0.1)
+        assert np.any(moved > 1e-4) or name not in ("merge/step", "merge/coefficients")
+
+
 def test_inner_loops_go_on_and_begin_anew_when_over(whole):
     _, records, states = whole
     steps = np.cumsum([0] + [int(r["inner_steps"]) for r in records])
