@@ -31,11 +31,18 @@ def test_it_was_meta_trained():
     assert np.isfinite(changes).all() and max(changes) > 0.05
 
 
-@pytest.mark.parametrize("name, terms, shaped", [("compact_1", 7, False), ("compact_2", 4, True)])
-def test_earlier_presets_are_still_there(name, terms, shaped):
+EARLIER = [
+    ("compact_1", 7, False, False),
+    ("compact_2", 4, True, False),
+    ("compact_3", 4, True, True),
+]
+
+
+@pytest.mark.parametrize("name, terms, shaped, running", EARLIER)
+def test_earlier_presets_are_still_there(name, terms, shaped, running):
     rule = UpdateRule.from_preset(name)
     assert (len(rule.spec.terms), rule.spec.shaped_bias) == (terms, shaped)
-    assert not rule.spec.running_competition
+    assert rule.spec.running_competition == running and "decorrelation" in rule.spec.terms
     model = keras.Sequential([keras.Input((64,)), layers.Dense(8, "relu")])
     before = model.get_weights()[0]
     model.compile()
