@@ -81,9 +81,10 @@ def updates(settings):
     from keras_learned_rule.meta.families import load_families
     from keras_learned_rule.meta.problem import Problem
     from keras_learned_rule.meta.trainer import MetaTrainer
-    from keras_learned_rule.rule.theta import init_theta
 
     engine = make_engine(**settings["engine"])
+    import meta_cases  # Not before the engine: it computes with TensorFlow.
+
     if settings["table"]:
         table_random(engine)
     rule, family, horizon = parts(settings)
@@ -91,7 +92,7 @@ def updates(settings):
         engine,
         Problem(rule, **settings["problem"]),
         *load_families([family], seed=0),
-        init_theta(rule),
+        meta_cases.theta(rule),
         updates=100,
         # Adam divides by the size of the gradient, and with it multiplies what is rounding.
         learning_rate=0.005,

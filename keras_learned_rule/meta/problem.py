@@ -52,7 +52,8 @@ class Problem:
     remat: bool = True
     vectorize: bool = False
     scored: int | None = None
-    scales: dict = dataclasses.field(default_factory=dict)
+    # tf.function takes problems as arguments and hashes them.
+    scales: dict = dataclasses.field(default_factory=dict, hash=False)
 
     def __post_init__(self):
         if not self.clip_norm > 0:
