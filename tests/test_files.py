@@ -203,6 +203,7 @@ def test_a_dtype_of_other_numbers(path):
         load_theta(path)
 
 
+
 @pytest.mark.parametrize(
     "arrays, message",
     [

@@ -49,7 +49,9 @@ class FewShotProbe(keras.callbacks.Callback):
         if not (isinstance(every, Integral) and every > 0):
             raise ValueError(f"every must be a positive integer. Received: {every!r}")
         if len(x) != len(y):
-            raise ValueError(f"x and y must have the same length. Received: {len(x)} and {len(y)}")
+            raise ValueError(
+                f"x and y must have the same length. Received: {len(x)} and {len(y)}"
+            )
         few_shot_splits(y, shots, repeats, seed)
         self.x, self.y = x, y
         self.shots, self.repeats, self.every, self.seed = shots, repeats, every, seed
