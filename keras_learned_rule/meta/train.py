@@ -123,15 +123,7 @@ def train(
         print(describe(problem, *training, held_out, horizon, updates, buckets_a_update))
         return None
     trainer = MetaTrainer(
-        engine,
-        problem,
-        *training,
-        theta,
-        updates,
-        learning_rate,
-        horizon,
-        buckets_a_update,
-        seed,
+        engine, problem, *training, theta, updates, learning_rate, horizon, buckets_a_update, seed
     )
     evaluator = Evaluator(engine, problem, *held_out, seed=HELD_OUT_SEED)
     config = {"settings": settings, "gin": gin.config_str()}
