@@ -6,7 +6,7 @@ before their product. The same numbers come out.
 
 import tensorflow as tf
 
-from keras_learned_rule.rule.merge import layer_blend
+from keras_learned_rule.rule.layer_parameters import layer_parameters
 from keras_learned_rule.rule.theta import MAX_STEP
 from keras_learned_rule.rule.update import forward
 
@@ -16,9 +16,8 @@ def plain_update(spec, theta, plan, state, x, learning_rate):
     signals = forward(plan, state, x)
     new_state = []
     for i, old in enumerate(state):
-        blend = layer_blend(spec.groups, i, len(state), old["w"].dtype)
-        own = {n: tf.reduce_sum(blend * theta[f"merge/{n}"]) for n in _own(spec)}
-        coefficients = tf.linalg.matvec(theta["merge/coefficients"], blend, transpose_a=True)
+        own = layer_parameters(spec, theta, state, i, signals.zs[i])
+        coefficients = own["coefficients"]
         w, lower, z, y = _rms_one(old["w"]), signals.pres[i], signals.zs[i], signals.xs[i]
         competed = _won(lower, z, own)
         if spec.running_competition:
@@ -43,11 +42,6 @@ def plain_update(spec, theta, plan, state, x, learning_rate):
             }
         )
     return tuple(new_state), signals
-
-
-def _own(spec):
-    names = ["log_temperature", "step", "bias_rate", "bias_target", "symmetric_bias_target"]
-    return names + ["log_window"] * spec.running_competition
 
 
 def _one_sidedness(activation, deviation):

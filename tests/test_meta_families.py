@@ -189,6 +189,7 @@ BAD = [
     (Problem, dict(scored=0), "scored must be an integer of at least 1. Received: 0"),
     (Problem, dict(scales={"step": 2.0}), "scales must be positive.*merge/step.*Received: .'step'"),
     (Problem, dict(scales={"merge/step": 0.0}), "scales must be positive.*'merge/step': 0.0"),
+    (Problem, dict(frozen={"step": np.zeros(3)}), "frozen must be some arrays.*Received: .'step'"),
 ]
 
 

@@ -1,5 +1,6 @@
 """Whole runs: what they leave in their folder, how they stop, and what they refuse."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -141,6 +142,17 @@ def test_a_run_can_start_from_the_theta_of_another(finished, tmp_path):
         run(tmp_path / "other", start_from="compact")
 
 
+def test_a_size_aware_run_can_start_from_a_rule_that_is_not(tmp_path):
+    start = dataclasses.replace(meta_cases.RULE, size_aware=False)
+    theta = {n: a + 0.01 for n, a in meta_cases.theta(start).items()}
+    UpdateRule(start, theta).save(tmp_path / "start.safetensors")
+    settings = dict(start_from=str(tmp_path / "start.safetensors"), updates=1, learning_rate=0.1)
+    trainer = run(tmp_path / "run", frozen=list(theta), **settings)
+    learned = trainer.theta_arrays()
+    meta_cases.assert_equal({name: learned[name] for name in theta}, theta, 1e-6)
+    assert np.abs(learned["merge/few/coefficients"]).max() > 0.05
+
+
 @pytest.mark.parametrize(
     "settings, message",
     [
@@ -151,6 +163,7 @@ def test_a_run_can_start_from_the_theta_of_another(finished, tmp_path):
             {"rule": RuleSpec.published(output_width=8), "families": [meta_cases.family()]},
             "embeddings of 8 units, the output_width of the rule. Received: .* units in bucket",
         ),
+        ({"frozen": ["step"]}, "frozen must be names out of .*Received: unknown .'step'"),
         ({"start_from": "nowhere.safetensors"}, "A theta file must exist"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 from keras import tree
 
 from keras_learned_rule.data.digits import load_digits
-from keras_learned_rule.meta.estimators import PersistentES
+from keras_learned_rule.meta.estimators import PersistentES, TruncatedBackprop
 from keras_learned_rule.meta.evaluate import Evaluator
 from keras_learned_rule.meta.families import load_families
 from keras_learned_rule.meta.metrics import Window
@@ -61,6 +61,19 @@ def test_an_array_moves_by_the_rate_times_its_scale():
         # Adam's epsilon makes it less where the gradient is tiny.
         np.testing.assert_allclose(moved[moved > 1e-4], rate, rtol=0.1)
         assert np.any(moved > 1e-4) or name not in ("merge/step", "merge/coefficients")
+
+
+def test_frozen_arrays_stay_and_the_others_move():
+    start = meta_cases.theta()
+    frozen = {"merge/step": start["merge/step"] + 0.5}
+    for estimator in (TruncatedBackprop(), PersistentES(pairs=1)):
+        problem = meta_cases.problem(frozen=frozen, estimator=estimator)
+        trainer = meta_cases.trainer(problem=problem, learning_rate=RATE)
+        run(trainer, 2)
+        theta = trainer.theta_arrays()
+        assert theta.keys() == start.keys()
+        np.testing.assert_array_equal(theta["merge/step"], frozen["merge/step"])
+        assert np.abs(theta["merge/coefficients"] - start["merge/coefficients"]).max() > 1e-4
 
 
 def test_inner_loops_go_on_and_begin_anew_when_over(whole):

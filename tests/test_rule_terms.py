@@ -164,7 +164,7 @@ def test_published_step_decays_and_descends():
 
 @pytest.mark.parametrize("term, sees", [("hebb", "y"), ("hebb_z", "z")])
 def test_a_hebbian_step_follows_the_batch_correlation(term, sees):
-    spec = RuleSpec.compact(terms=(term,), groups=1)
+    spec = RuleSpec.compact(terms=(term,), groups=1, size_aware=False)
     theta, plan, state, x = cases.case(spec, (7, 4))
     theta["merge/coefficients"] = ops.convert_to_tensor([[2.5]], "float64")
     new, seen = unsupervised_update(spec, theta, plan, state, x, 0.6)
@@ -177,28 +177,12 @@ def test_a_hebbian_step_follows_the_batch_correlation(term, sees):
 
 def test_compact_direction_is_the_weighted_sum_at_unit_size(layer):
     spec = RuleSpec.compact(terms=("hebb", "large_decay"), groups=3)
-    coefficients = np.array([[1.0, 0.0], [0.0, 1.0], [2.0, -3.0]])
-    blend = np.array([0.5, 0.0, 0.5])
     total = 1.5 * ORACLES["hebb"](layer) - 1.5 * large_decay(layer)
     for scale in (1.0, 100.0):
-        theta = {"merge/coefficients": ops.convert_to_tensor(scale * coefficients)}
-        computed = merge.compact_direction(
-            spec, theta, signals(layer), ops.convert_to_tensor(blend)
-        )
+        own = {"coefficients": ops.convert_to_tensor(scale * np.array([1.5, -1.5]))}
+        computed = merge.compact_direction(spec, own, signals(layer))
         expected = total / np.sqrt(np.mean(total**2))
         np.testing.assert_allclose(computed, expected, rtol=0, atol=1e-5)
-
-
-def test_blends_of_first_middle_and_last_layers():
-    np.testing.assert_allclose(
-        [merge.layer_blend(3, i, 4, "float32") for i in range(4)],
-        [[1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]],
-    )
-    np.testing.assert_allclose(
-        [merge.layer_blend(3, i, 2, "float32") for i in range(2)], [[1, 0, 0], [0, 0, 1]]
-    )
-    np.testing.assert_allclose(merge.layer_blend(3, 0, 1, "float32"), [0.5, 0, 0.5])
-    np.testing.assert_allclose(merge.layer_blend(1, 2, 4, "float32"), [1])
 
 
 def test_the_published_rate_is_constant():

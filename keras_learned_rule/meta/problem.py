@@ -29,10 +29,11 @@ class Problem:
         scales: Dict from names of theta's arrays to positive numbers, how far a typical change of
             each goes. Meta-training works on theta divided by them, so that a perturbation or a
             step of Adam is as much larger. Defaults to 1 for all.
+        frozen: Dict of those arrays of theta that stay as they are. Defaults to none.
 
     Raises:
-        ValueError: clip_norm is not positive, scored not a positive integer or None, or scales not
-            of arrays of theta and positive.
+        ValueError: clip_norm is not positive, scored not a positive integer or None, scales not
+            of arrays of theta and positive, or frozen not of arrays of theta or of all of them.
 
     Example:
 
@@ -54,6 +55,7 @@ class Problem:
     scored: int | None = None
     # tf.function takes problems as arguments and hashes them.
     scales: dict = dataclasses.field(default_factory=dict, hash=False)
+    frozen: dict = dataclasses.field(default_factory=dict, compare=False)
 
     def __post_init__(self):
         if not self.clip_norm > 0:
@@ -67,10 +69,18 @@ class Problem:
                 f"Received: {self.scales!r}"
             )
 
+        if not set(self.frozen) < set(known):
+            raise ValueError(
+                f"frozen must be some arrays of theta, out of {list(known)}. "
+                f"Received: {list(self.frozen)}"
+            )
+
     def scaled(self, theta):
-        """What meta-training works on: theta over its scales."""
-        return {name: a / self.scales.get(name, 1.0) for name, a in theta.items()}
+        """What meta-training works on: theta over its scales, without frozen arrays."""
+        learned = {name: a for name, a in theta.items() if name not in self.frozen}
+        return {name: a / self.scales.get(name, 1.0) for name, a in learned.items()}
 
     def theta(self, scaled):
         """The inverse of `scaled`."""
-        return {name: a * self.scales.get(name, 1.0) for name, a in scaled.items()}
+        learned = {name: a * self.scales.get(name, 1.0) for name, a in scaled.items()}
+        return {**learned, **self.frozen}

@@ -44,6 +44,7 @@ def train(
     vectorize=False,
     scored=None,
     scales=None,
+    frozen=(),
     evaluation_steps=300,
     intervals=None,
     start_from=None,
@@ -73,10 +74,11 @@ def train(
         vectorize: See `Problem`.
         scored: See `Problem`.
         scales: See `Problem`.
+        frozen: Names of arrays of theta that are not learned. Defaults to `()`.
         evaluation_steps: Inner steps of the evaluations.
         intervals: Defaults to `Intervals()`.
-        start_from: Preset or theta file to start from, of the same spec. Defaults to
-            `init_theta`.
+        start_from: Preset or theta file to start from, of the same spec, or the same but for
+            `size_aware`. Defaults to `init_theta`.
         tensorboard: Whether to write TensorBoard files to run_dir/tensorboard.
         dry_run: Whether to print what would run, and stop there.
         seed: Integer seed of everything random.
@@ -114,8 +116,9 @@ def train(
     check_integer("evaluation_steps", evaluation_steps, least=1)
     # First of all: some strategies must be made before TensorFlow has computed anything.
     engine = None if dry_run else make_engine()
-    problem = Problem(rule, objective, estimator, clip_norm, remat, vectorize, scored, scales or {})
     theta = _starting_theta(start_from, rule, seed)
+    how = dict(remat=remat, vectorize=vectorize, scored=scored, scales=scales or {})
+    problem = Problem(rule, objective, estimator, clip_norm, **how, frozen=_frozen(frozen, theta))
     training, held_out = _loaded(rule, families, held_out, seed)
     if dry_run:
         from keras_learned_rule.meta.dry_run import describe
@@ -145,12 +148,21 @@ def _starting_theta(start_from, rule, seed):
         return init_theta(rule, seed)
     load = UpdateRule.from_preset if start_from in UpdateRule.presets() else UpdateRule.load
     start = load(start_from)
+    if rule.size_aware and start.spec == dataclasses.replace(rule, size_aware=False):
+        return {**init_theta(rule, seed), **start.theta}
     if start.spec != rule:
         raise ValueError(
             f"start_from must be a theta of the same rule, {rule}. Received: {start_from!r} of "
             f"{start.spec}"
         )
     return start.theta
+
+
+def _frozen(names, theta):
+    unknown = [name for name in names if name not in theta]
+    if unknown:
+        raise ValueError(f"frozen must be names out of {list(theta)}. Received: unknown {unknown}")
+    return {name: theta[name] for name in names}
 
 
 def _loaded(rule, families, held_out, seed):

@@ -44,69 +44,65 @@ def published_step(p, change, learning_rate):
     return p * (1.0 - learning_rate) - learning_rate * change
 
 
-def compact_direction(spec, theta, signals, blend):
+def compact_direction(spec, own, signals):
     """Merges the terms of the compact rule into a direction of rms 1, to be subtracted.
 
     Args:
         spec: A `RuleSpec`.
-        theta: Dict of tensors.
+        own: The layer's parameters, from `layer_parameters`.
         signals: `LayerSignals`.
-        blend: [groups], how much each parameter group counts for this layer; sums to 1.
 
     Returns:
         Tensor [n_lower, n_upper].
     """
-    coefficients = ops.matmul(blend, theta["merge/coefficients"])
-    merged = weighted_terms(spec.terms, coefficients, signals)
+    merged = weighted_terms(spec.terms, own["coefficients"], signals)
     return merged * ops.rsqrt(ops.mean(ops.square(merged)) + 1e-12)
 
 
-def running_mean(theta, mean, value, examples, blend):
+def running_mean(own, mean, value, examples):
     """Takes a new value into a mean over about as many of the latest examples as theta says.
 
     Args:
-        theta: Dict of tensors.
+        own: The layer's parameters, from `layer_parameters`.
         mean: The mean before; zeros at the start of the inner loop.
         value: Tensor of the shape of `mean`, from this batch.
         examples: Scalar tensor, how many examples it is from.
-        blend: [groups], from `layer_blend`.
 
     Returns:
         The new mean.
     """
-    window = ops.exp(ops.sum(blend * theta["merge/log_window"]))
+    window = ops.exp(own["log_window"])
     return mean + (value - mean) * (examples / (examples + window))
 
 
-def compact_step(theta, w, direction, learning_rate, blend):
+def compact_step(own, w, direction, learning_rate):
     """Moves w by a bounded step and brings its columns back to unit norm.
 
     Batch norm hides the scale of a column from the network, so a step of given size turns
     columns of every width by the same angle.
     """
-    size = MAX_STEP * ops.sigmoid(ops.sum(blend * theta["merge/step"])) * learning_rate
+    size = MAX_STEP * ops.sigmoid(own["step"]) * learning_rate
     stepped = column_rms_one(w) - size * direction
     return column_rms_one(stepped) / ops.cast(ops.shape(w)[0], w.dtype) ** 0.5
 
 
-def compact_bias_change(theta, z_upper, h_upper, blend, one_sided=None):
+def compact_bias_change(own, theta, z_upper, h_upper, one_sided=None):
     """How far each unit's mean pre-activation is above its target, in standard deviations.
 
     The target is learned: a negative one makes units sparse. With `one_sided`, from
     `one_sidedness`, it lies between two learned ones. With a neuron network its bias readout is
     added.
     """
-    target = ops.sum(blend * theta["merge/bias_target"])
+    target = own["bias_target"]
     if one_sided is not None:
-        symmetric = ops.sum(blend * theta["merge/symmetric_bias_target"])
         # Where a target does not count, its gradient is exactly zero and not rounding, which Adam
         # would make as large as any other.
-        target = one_sided * target + (1.0 - one_sided) * symmetric
+        target = one_sided * target + (1.0 - one_sided) * own["symmetric_bias_target"]
     change = z_upper.mean[0] - z_upper.deviation[0] * target
     if h_upper is not None:
         change = change + published_bias_change(theta, h_upper)
     # A share below 1 of the way to the target cannot overshoot.
-    return ops.sigmoid(ops.sum(blend * theta["merge/bias_rate"])) * change
+    return ops.sigmoid(own["bias_rate"]) * change
 
 
 def one_sidedness(activation, deviation):
@@ -126,16 +122,3 @@ def one_sidedness(activation, deviation):
     y = activation(where * deviation)
     below, above = ops.abs(y[1] - y[0]), ops.abs(y[3] - y[2])
     return ops.relu(above - below) / (above + below + 1e-12)
-
-
-def layer_blend(groups, i, count, dtype):
-    """[groups] mixing weights of layer i of `count`: first, middle or last parameters.
-
-    A network of a single layer is first and last at once and takes half of each.
-    """
-    if groups == 1:
-        return ops.ones((1,), dtype)
-    first, last = float(i == 0), float(i == count - 1)
-    middle = float(not first and not last)
-    total = first + middle + last
-    return ops.convert_to_tensor([first / total, middle / total, last / total], dtype)

@@ -42,6 +42,10 @@ class RuleSpec:
         running_competition: Whether competition is averaged over the latest steps, so that small
             batches do not drown it in noise; takes a matrix of memory for each layer (compact
             merge with a competition term only).
+        size_aware: Whether all merge parameters depend on how much the network is short of hidden
+            layers (below 4), units in them (below 128) and examples in a batch (below 128), by
+            arrays of their own that make no difference at and above these numbers (compact merge
+            only).
         learning_rate: Inner learning rate. The compact merge multiplies it with a learned step.
         reference_steps: Number of inner steps up to which `learning_rate` holds; longer inner
             loops take smaller steps (compact merge only).
@@ -81,6 +85,7 @@ class RuleSpec:
     groups: int = 1
     shaped_bias: bool = False
     running_competition: bool = False
+    size_aware: bool = False
     learning_rate: float = 1e-4
     reference_steps: int = 300
     length_exponent: float = 0.5
@@ -161,6 +166,7 @@ class RuleSpec:
             groups=3,
             shaped_bias=True,
             running_competition=competes(overrides.get("terms", COMPACT_TERMS)),
+            size_aware=True,
             learning_rate=1.0,
         )
         return cls(**{**fields, **overrides})

@@ -27,6 +27,7 @@ _SWITCHES = (
     "identical_updates",
     "shaped_bias",
     "running_competition",
+    "size_aware",
 )
 
 
@@ -106,7 +107,7 @@ def _check_merge(fields):
             "identical_updates must be True with the compact merge. "
             "Received: identical_updates=False"
         )
-    for name in ("shaped_bias", "running_competition"):
+    for name in ("shaped_bias", "running_competition", "size_aware"):
         if merge == "published" and fields[name]:
             raise ValueError(
                 f"{name} must be False with the published merge. Received: {name}=True"

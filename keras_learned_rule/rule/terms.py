@@ -7,14 +7,13 @@ paper: appendix A, with the equations that its code computes. `competition`,
 
 from keras import ops
 
+from keras_learned_rule.rule.layer_parameters import REFERENCE_WIDTH
 from keras_learned_rule.rule.products import product, product_over_examples
 from keras_learned_rule.rule.scaling import column_rms_one, example_count
 
 _TERMS = {}
 # Of competing terms only the direction counts, however small they are.
 _TINY = 1e-12
-# Units of a layer for which decorrelation is the same, scaled or not.
-REFERENCE_WIDTH = 128
 # The signal that the Hebbian terms correlate the input with. They are linear in it, so that a
 # weighted sum of them takes one product.
 _HEBBIAN = {"hebb": "x_upper", "hebb_z": "z_upper"}
@@ -144,7 +143,8 @@ def _decorrelation(s):
 
 @_term("scaled_decorrelation")
 def _scaled_decorrelation(s):
-    # A unit is pushed by all others, so that the push grows as the root of their number.
+    # A unit is pushed by all others, so that the push grows as the root of their number; at the
+    # reference it is the same, scaled or not.
     width = ops.cast(ops.shape(s.w)[1], s.w.dtype)
     return _decorrelation(s) * ops.sqrt(REFERENCE_WIDTH / width)
 

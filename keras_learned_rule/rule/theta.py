@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 
+from keras_learned_rule.rule.layer_parameters import SHORTAGES, merge_arrays
 from keras_learned_rule.rule.term_names import READOUTS
 
 # Starting values of the compact merge, for the first, the middle and the last layers: the rule that
@@ -52,13 +53,10 @@ def theta_shapes(spec):
             shapes[f"merge/{direction}/coefficients"] = (len(spec.terms),)
             shapes[f"merge/{direction}/offset"] = ()
     else:
-        shapes["merge/coefficients"] = (spec.groups, len(spec.terms))
-        for name in ("log_temperature", "step", "bias_rate", "bias_target"):
-            shapes[f"merge/{name}"] = (spec.groups,)
-        if spec.shaped_bias:
-            shapes["merge/symmetric_bias_target"] = (spec.groups,)
-        if spec.running_competition:
-            shapes["merge/log_window"] = (spec.groups,)
+        own = merge_arrays(spec)
+        shapes.update({f"merge/{name}": shape for name, shape in own.items()})
+        for lack in SHORTAGES if spec.size_aware else ():
+            shapes.update({f"merge/{lack}/{name}": shape for name, shape in own.items()})
     return shapes
 
 
@@ -182,6 +180,8 @@ def _truncated_normal(rng, shape):
 def _merge_start(spec, name, shape):
     if spec.merge == "published":
         return np.full(shape, 0.1 if name.endswith("coefficients") else 0.0)
+    if name.split("/")[1] in SHORTAGES:
+        return np.zeros(shape)
     if name == "merge/coefficients":
         by_term = [START_COEFFICIENTS.get(term, (0.0, 0.0, 0.0)) for term in spec.terms]
         return _by_group(np.transpose(by_term), spec.groups)

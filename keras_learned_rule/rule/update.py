@@ -9,6 +9,7 @@ import functools
 from keras import ops
 
 from keras_learned_rule.rule import merge
+from keras_learned_rule.rule.layer_parameters import layer_parameters
 from keras_learned_rule.rule.neuron import hidden_states, lower_hidden_states
 from keras_learned_rule.rule.products import product
 from keras_learned_rule.rule.readouts import readout_rows
@@ -217,22 +218,21 @@ def _published_layer(spec, theta, plan, state, see, i, learning_rate):
 
 def _compact_layer(spec, theta, plan, state, see, i, learning_rate):
     old = state[i]
-    blend = merge.layer_blend(spec.groups, i, len(state), old["w"].dtype)
-    temperature = ops.exp(ops.sum(blend * theta["merge/log_temperature"]))
-    signals = see("forward")._replace(temperature=temperature)
+    signals = see("forward")
+    own = layer_parameters(spec, theta, state, i, signals.z_upper.values)
+    signals = signals._replace(temperature=ops.exp(own["log_temperature"]))
     new = dict(old)
     if spec.running_competition:
         change, examples = competition_change(signals), example_count(signals.z_upper.values)
-        mean = merge.running_mean(theta, old["competition"], change, examples, blend)
-        new["competition"] = mean
-        signals = signals._replace(competed=mean)
-    direction = merge.compact_direction(spec, theta, signals, blend)
+        new["competition"] = merge.running_mean(own, old["competition"], change, examples)
+        signals = signals._replace(competed=new["competition"])
+    direction = merge.compact_direction(spec, own, signals)
     for name in ("w", "v") if spec.neuron_network else ("w",):
-        new[name] = merge.compact_step(theta, old[name], direction, learning_rate, blend)
+        new[name] = merge.compact_step(own, old[name], direction, learning_rate)
     if plan.layers[i].learns_bias:
         z_upper, one_sided = signals.z_upper, None
         if spec.shaped_bias:
             one_sided = merge.one_sidedness(plan.layers[i].activation, z_upper.deviation)
-        change = merge.compact_bias_change(theta, z_upper, signals.h_upper, blend, one_sided)
+        change = merge.compact_bias_change(own, theta, z_upper, signals.h_upper, one_sided)
         new["b"] = old["b"] - learning_rate * change
     return new

@@ -1,0 +1,92 @@
+"""The compact rule's parameters of one layer: by its place, and by what the network is short of."""
+
+from keras import ops
+
+from keras_learned_rule.rule.scaling import example_count
+
+# A network of this many hidden layers and units in each, and batches of this many examples, are
+# short of nothing: the base model of the experiments.
+REFERENCE_DEPTH = 4
+REFERENCE_WIDTH = 128
+REFERENCE_EXAMPLES = 128
+# What a network can be short of: each has an array beside every array of the merge.
+SHORTAGES = ("shallow", "narrow", "few")
+
+
+def merge_arrays(spec):
+    """Shapes of the compact merge's arrays for a network that is short of nothing.
+
+    Args:
+        spec: A `RuleSpec`.
+
+    Returns:
+        A dict from name, such as "step", to shape; the first axis is the place of the layer.
+    """
+    shapes = {"coefficients": (spec.groups, len(spec.terms))}
+    for name in ("log_temperature", "step", "bias_rate", "bias_target"):
+        shapes[name] = (spec.groups,)
+    if spec.shaped_bias:
+        shapes["symmetric_bias_target"] = (spec.groups,)
+    if spec.running_competition:
+        shapes["log_window"] = (spec.groups,)
+    return shapes
+
+
+def layer_parameters(spec, theta, state, i, z):
+    """The parameters by which a layer learns.
+
+    Args:
+        spec: A `RuleSpec` with the compact merge.
+        theta: Dict of tensors.
+        state: Tuple of dicts with "w" of every weight layer, bottom-up; only shapes are read.
+        i: Which layer.
+        z: [E, n_upper], the layer's pre-activations.
+
+    Returns:
+        A dict from the names of `merge_arrays` to scalar tensors; "coefficients" is [terms].
+    """
+    blend = layer_blend(spec.groups, i, len(state), z.dtype)
+    lacks = shortages(state, i, z) if spec.size_aware else {}
+    parameters = {}
+    for name in merge_arrays(spec):
+        value = theta[f"merge/{name}"]
+        for lack, share in lacks.items():
+            value = value + share * theta[f"merge/{lack}/{name}"]
+        parameters[name] = ops.matmul(blend, value)
+    return parameters
+
+
+def shortages(state, i, z):
+    """How much a layer's network is short of layers, units and examples.
+
+    Args:
+        state: See `layer_parameters`.
+        i: See `layer_parameters`.
+        z: See `layer_parameters`.
+
+    Returns:
+        A dict from the names of `SHORTAGES` to shares in [0, 1), as Python numbers or scalar
+        tensors; 1 of "shallow" is a network without hidden layers. An embedding is as narrow as the
+        hidden layer below it.
+    """
+    hidden = len(state) - 1
+    units = state[min(i, hidden - 1)]["w"].shape[1] if hidden else REFERENCE_WIDTH
+    examples = ops.minimum(1.0, example_count(z) / REFERENCE_EXAMPLES)
+    return {
+        "shallow": 1.0 - min(1.0, hidden / REFERENCE_DEPTH),
+        "narrow": 1.0 - min(1.0, units / REFERENCE_WIDTH),
+        "few": 1.0 - examples,
+    }
+
+
+def layer_blend(groups, i, count, dtype):
+    """[groups] mixing weights of layer i of `count`: first, middle or last parameters.
+
+    A network of a single layer is first and last at once and takes half of each.
+    """
+    if groups == 1:
+        return ops.ones((1,), dtype)
+    first, last = float(i == 0), float(i == count - 1)
+    middle = float(not first and not last)
+    total = first + middle + last
+    return ops.convert_to_tensor([first / total, middle / total, last / total], dtype)

@@ -1,0 +1,77 @@
+"""Which parameters a layer has: by its place, and by what its network is short of."""
+
+import numpy as np
+import pytest
+import rule_cases as cases
+from keras import ops
+
+from keras_learned_rule.rule.layer_parameters import (
+    SHORTAGES,
+    layer_blend,
+    layer_parameters,
+    merge_arrays,
+    shortages,
+)
+from keras_learned_rule.rule.spec import RuleSpec
+from keras_learned_rule.rule.update import unsupervised_update
+
+
+def state(*widths):
+    return [{"w": np.zeros(shape)} for shape in zip(widths[:-1], widths[1:])]
+
+
+def test_blends_of_first_middle_and_last_layers():
+    np.testing.assert_allclose(
+        [layer_blend(3, i, 4, "float32") for i in range(4)],
+        [[1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]],
+    )
+    np.testing.assert_allclose(
+        [layer_blend(3, i, 2, "float32") for i in range(2)], [[1, 0, 0], [0, 0, 1]]
+    )
+    np.testing.assert_allclose(layer_blend(3, 0, 1, "float32"), [0.5, 0, 0.5])
+    np.testing.assert_allclose(layer_blend(1, 2, 4, "float32"), [1])
+
+
+WANTING = [
+    # widths, layer, examples, shallow, narrow, few
+    ((196, 128, 128, 128, 128, 32), 0, 128, 0, 0, 0),
+    ((196, 128, 128, 128, 128, 32), 4, 32, 0, 0, 0.75),
+    ((196, 500, 500, 500, 500, 500, 32), 2, 1000, 0, 0, 0),
+    ((196, 128, 32), 0, 128, 0.75, 0, 0),
+    ((196, 64, 128, 32), 0, 64, 0.5, 0.5, 0.5),
+    ((196, 64, 128, 32), 1, 128, 0.5, 0, 0),
+    ((196, 128, 32, 128), 2, 128, 0.5, 0.75, 0),
+    ((196, 16), 0, 128, 1, 0, 0),
+]
+
+
+@pytest.mark.parametrize("widths, i, examples, shallow, narrow, few", WANTING)
+def test_shortages_are_shares_of_the_base_model(widths, i, examples, shallow, narrow, few):
+    lacks = shortages(state(*widths), i, ops.zeros((examples, widths[i + 1])))
+    assert tuple(lacks) == SHORTAGES
+    np.testing.assert_allclose([float(lacks[n]) for n in SHORTAGES], [shallow, narrow, few])
+
+
+def test_parameters_are_linear_in_the_shortages():
+    spec = RuleSpec.compact()
+    theta = {n: np.asarray(a) for n, a in cases.random_theta(spec).items()}
+    network, z = state(196, 64, 128, 32), ops.zeros((32, 32), "float64")
+    own = layer_parameters(spec, theta, network, 2, z)
+    assert list(own) == list(merge_arrays(spec))
+    for name in own:
+        expected = theta[f"merge/{name}"][2]
+        for lack, share in (("shallow", 0.5), ("narrow", 0.0), ("few", 0.75)):
+            expected = expected + share * theta[f"merge/{lack}/{name}"][2]
+        np.testing.assert_allclose(own[name], expected)
+
+
+def test_where_nothing_is_short_the_rule_is_the_one_without_sizes():
+    aware, plain = RuleSpec.compact(), RuleSpec.compact(size_aware=False)
+    theta, plan, network, x = cases.case(aware, (9, 128, 130, 129, 200, 6), count=140)
+    bare = {name: a for name, a in theta.items() if name.count("/") == 1}
+    one = unsupervised_update(aware, theta, plan, network, x, 0.7)[0]
+    other = unsupervised_update(plain, bare, plan, network, x, 0.7)[0]
+    cases.assert_states_equal(one, other)
+    smaller = unsupervised_update(aware, theta, plan, network, x[:64], 0.7)[0]
+    without = unsupervised_update(plain, bare, plan, network, x[:64], 0.7)[0]
+    assert np.abs(cases.arrays(smaller)[0]["w"] - cases.arrays(without)[0]["w"]).max() > 1e-3
