@@ -35,6 +35,7 @@ EARLIER = [
     ("compact_1", 7, False, False),
     ("compact_2", 4, True, False),
     ("compact_3", 4, True, True),
+    ("compact_4", 4, True, True),
 ]
 
 
@@ -42,7 +43,7 @@ EARLIER = [
 def test_earlier_presets_are_still_there(name, terms, shaped, running):
     rule = UpdateRule.from_preset(name)
     assert (len(rule.spec.terms), rule.spec.shaped_bias) == (terms, shaped)
-    assert rule.spec.running_competition == running and "decorrelation" in rule.spec.terms
+    assert rule.spec.running_competition == running and not rule.spec.size_aware
     model = keras.Sequential([keras.Input((64,)), layers.Dense(8, "relu")])
     before = model.get_weights()[0]
     model.compile()

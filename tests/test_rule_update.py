@@ -40,7 +40,7 @@ def largest_move(old, new):
 
 
 def test_running_competition_is_a_mean_over_a_window_of_examples():
-    spec = RuleSpec.compact(terms=("competition",), groups=1)
+    spec = RuleSpec.compact(terms=("competition",), groups=1, size_aware=False)
     theta, plan, state, x = cases.case(spec, (7, 4), count=30)
     theta = {**theta, "merge/log_window": ops.convert_to_tensor(np.log([45.0]))}
     state, expected = with_memory(spec, state), 0.0
@@ -99,8 +99,8 @@ def test_the_compact_update_is_blind_to_the_order_of_examples(spec):
 
 @compact_rules
 def test_the_compact_update_sees_each_example_once_or_twice_alike(spec):
-    # In a running mean more examples count for more.
-    spec = dataclasses.replace(spec, running_competition=False)
+    # In a running mean more examples count for more, and fewer may be too few.
+    spec = dataclasses.replace(spec, running_competition=False, size_aware=False)
     theta, plan, state, x = cases.case(spec)
     twice = ops.concatenate([x, x], axis=0)
     new = updated(spec, theta, plan, state, x)
@@ -256,7 +256,7 @@ def test_each_group_steers_its_own_layers():
 
 
 def test_biases_move_the_means_towards_their_target():
-    spec = RuleSpec.compact(groups=1)
+    spec = RuleSpec.compact(groups=1, size_aware=False)
     theta, plan, state, x = cases.case(spec, (7, 4))
     theta["merge/bias_target"] = ops.convert_to_tensor([-0.5], "float64")
     for _ in range(200):
@@ -268,7 +268,7 @@ def test_biases_move_the_means_towards_their_target():
 
 @pytest.mark.parametrize("activation, target", [("relu", 0.5), ("tanh", -1.0)])
 def test_the_shape_of_the_nonlinearity_chooses_the_bias_target(activation, target):
-    spec = RuleSpec.compact(terms=("competition",), groups=1)
+    spec = RuleSpec.compact(terms=("competition",), groups=1, size_aware=False)
     theta, _, state, x = cases.case(spec, (7, 4))
     targets = {"merge/bias_target": [0.5], "merge/symmetric_bias_target": [-1.0]}
     theta |= {name: ops.convert_to_tensor(v, "float64") for name, v in targets.items()}
