@@ -16,7 +16,7 @@ def plain_update(spec, theta, plan, state, x, learning_rate):
     signals = forward(plan, state, x)
     new_state = []
     for i, old in enumerate(state):
-        own = layer_parameters(spec, theta, state, i, signals.zs[i])
+        own = layer_parameters(spec, theta, state, i)
         coefficients = own["coefficients"]
         w, lower, z, y = _rms_one(old["w"]), signals.pres[i], signals.zs[i], signals.xs[i]
         competed = _won(lower, z, own)

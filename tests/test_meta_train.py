@@ -150,7 +150,7 @@ def test_a_size_aware_run_can_start_from_a_rule_that_is_not(tmp_path):
     trainer = run(tmp_path / "run", frozen=list(theta), **settings)
     learned = trainer.theta_arrays()
     meta_cases.assert_equal({name: learned[name] for name in theta}, theta, 1e-6)
-    assert np.abs(learned["merge/few/coefficients"]).max() > 0.05
+    assert np.abs(learned["merge/shallow/coefficients"]).max() > 0.05
 
 
 @pytest.mark.parametrize(

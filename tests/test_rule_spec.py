@@ -27,7 +27,7 @@ def test_without_a_neuron_network_only_merge_parameters_are_left():
     less = dict(shaped_bias=False), dict(running_competition=False)
     for fields in less:
         assert size(dataclasses.replace(spec, **fields)) == spec.groups * (len(spec.terms) + 5)
-    assert size(RuleSpec.compact()) == 4 * size(spec)
+    assert size(RuleSpec.compact()) == 3 * size(spec)
 
 
 @pytest.mark.parametrize(

@@ -99,8 +99,8 @@ def test_the_compact_update_is_blind_to_the_order_of_examples(spec):
 
 @compact_rules
 def test_the_compact_update_sees_each_example_once_or_twice_alike(spec):
-    # In a running mean more examples count for more, and fewer may be too few.
-    spec = dataclasses.replace(spec, running_competition=False, size_aware=False)
+    # In a running mean more examples count for more.
+    spec = dataclasses.replace(spec, running_competition=False)
     theta, plan, state, x = cases.case(spec)
     twice = ops.concatenate([x, x], axis=0)
     new = updated(spec, theta, plan, state, x)

@@ -2,15 +2,12 @@
 
 from keras import ops
 
-from keras_learned_rule.rule.scaling import example_count
-
-# A network of this many hidden layers and units in each, and batches of this many examples, are
-# short of nothing: the base model of the experiments.
+# A network of this many hidden layers and units in each is short of nothing: the base model of the
+# experiments.
 REFERENCE_DEPTH = 4
 REFERENCE_WIDTH = 128
-REFERENCE_EXAMPLES = 128
 # What a network can be short of: each has an array beside every array of the merge.
-SHORTAGES = ("shallow", "narrow", "few")
+SHORTAGES = ("shallow", "narrow")
 
 
 def merge_arrays(spec):
@@ -32,7 +29,7 @@ def merge_arrays(spec):
     return shapes
 
 
-def layer_parameters(spec, theta, state, i, z):
+def layer_parameters(spec, theta, state, i):
     """The parameters by which a layer learns.
 
     Args:
@@ -40,13 +37,12 @@ def layer_parameters(spec, theta, state, i, z):
         theta: Dict of tensors.
         state: Tuple of dicts with "w" of every weight layer, bottom-up; only shapes are read.
         i: Which layer.
-        z: [E, n_upper], the layer's pre-activations.
 
     Returns:
         A dict from the names of `merge_arrays` to scalar tensors; "coefficients" is [terms].
     """
-    blend = layer_blend(spec.groups, i, len(state), z.dtype)
-    lacks = shortages(state, i, z) if spec.size_aware else {}
+    blend = layer_blend(spec.groups, i, len(state), state[i]["w"].dtype)
+    lacks = shortages(state, i) if spec.size_aware else {}
     parameters = {}
     for name in merge_arrays(spec):
         value = theta[f"merge/{name}"]
@@ -56,26 +52,22 @@ def layer_parameters(spec, theta, state, i, z):
     return parameters
 
 
-def shortages(state, i, z):
-    """How much a layer's network is short of layers, units and examples.
+def shortages(state, i):
+    """How much a layer's network is short of layers and units.
 
     Args:
         state: See `layer_parameters`.
         i: See `layer_parameters`.
-        z: See `layer_parameters`.
 
     Returns:
-        A dict from the names of `SHORTAGES` to shares in [0, 1), as Python numbers or scalar
-        tensors; 1 of "shallow" is a network without hidden layers. An embedding is as narrow as the
-        hidden layer below it.
+        A dict from the names of `SHORTAGES` to shares in [0, 1]; "shallow" is 1 in a network
+        without hidden layers. An embedding is as narrow as the hidden layer below it.
     """
     hidden = len(state) - 1
     units = state[min(i, hidden - 1)]["w"].shape[1] if hidden else REFERENCE_WIDTH
-    examples = ops.minimum(1.0, example_count(z) / REFERENCE_EXAMPLES)
     return {
         "shallow": 1.0 - min(1.0, hidden / REFERENCE_DEPTH),
         "narrow": 1.0 - min(1.0, units / REFERENCE_WIDTH),
-        "few": 1.0 - examples,
     }
 
 

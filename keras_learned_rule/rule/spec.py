@@ -43,9 +43,8 @@ class RuleSpec:
             batches do not drown it in noise; takes a matrix of memory for each layer (compact
             merge with a competition term only).
         size_aware: Whether all merge parameters depend on how much the network is short of hidden
-            layers (below 4), units in them (below 128) and examples in a batch (below 128), by
-            arrays of their own that make no difference at and above these numbers (compact merge
-            only).
+            layers (below 4) and of units in them (below 128), by arrays of their own that make no
+            difference at and above these numbers (compact merge only).
         learning_rate: Inner learning rate. The compact merge multiplies it with a learned step.
         reference_steps: Number of inner steps up to which `learning_rate` holds; longer inner
             loops take smaller steps (compact merge only).

@@ -218,9 +218,8 @@ def _published_layer(spec, theta, plan, state, see, i, learning_rate):
 
 def _compact_layer(spec, theta, plan, state, see, i, learning_rate):
     old = state[i]
-    signals = see("forward")
-    own = layer_parameters(spec, theta, state, i, signals.z_upper.values)
-    signals = signals._replace(temperature=ops.exp(own["log_temperature"]))
+    own = layer_parameters(spec, theta, state, i)
+    signals = see("forward")._replace(temperature=ops.exp(own["log_temperature"]))
     new = dict(old)
     if spec.running_competition:
         change, examples = competition_change(signals), example_count(signals.z_upper.values)
