@@ -47,7 +47,9 @@ def layer_parameters(spec, theta, state, i):
     for name in merge_arrays(spec):
         value = theta[f"merge/{name}"]
         for lack, share in lacks.items():
-            value = value + share * theta[f"merge/{lack}/{name}"]
+            # Known before anything is computed: large networks do no work for small ones.
+            if share:
+                value = value + share * theta[f"merge/{lack}/{name}"]
         parameters[name] = ops.matmul(blend, value)
     return parameters
 
