@@ -10,7 +10,9 @@ from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.theta import theta_shapes
 
 
-@dataclasses.dataclass(frozen=True)
+# Equal only to itself: what was compiled for one problem must not serve another that differs in the
+# arrays of `frozen`.
+@dataclasses.dataclass(frozen=True, eq=False)
 class Problem:
     """The rule to learn, and how its meta-gradient is computed.
 
@@ -53,9 +55,8 @@ class Problem:
     remat: bool = True
     vectorize: bool = False
     scored: int | None = None
-    # tf.function takes problems as arguments and hashes them.
-    scales: dict = dataclasses.field(default_factory=dict, hash=False)
-    frozen: dict = dataclasses.field(default_factory=dict, compare=False)
+    scales: dict = dataclasses.field(default_factory=dict)
+    frozen: dict = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         if not self.clip_norm > 0:
