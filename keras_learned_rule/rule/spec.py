@@ -123,8 +123,8 @@ class RuleSpec:
     def compact(cls, neuron_network=False, **overrides):
         """The rule of this package.
 
-        It depends on neither the order of examples and units nor on any width, and every step has
-        a bounded size.
+        It fits networks of any width, does not depend on the order of examples and units, and
+        every step has a bounded size.
 
         Args:
             neuron_network: Whether to add hidden states, deltas, the terms that read them and the
