@@ -64,7 +64,8 @@ def row(text, *beginning):
 def test_data_networks_and_programs(loaded):
     held_out = load_families([dataclasses.replace(FAMILY, name="other", tasks=7)], seed=1)
     text = described(loaded, held_out=held_out)
-    # Coefficient, temperature, step, bias rate and two bias targets for each of three groups.
+    # Coefficient, temperature, step, bias rate and two bias targets for each of three groups, and
+    # as many for shallow and for narrow networks.
     assert text.startswith("Rule: compact, 1 terms, no neuron network, 54 parameters\n")
     assert row(text, "digits", "training") == ["3", "12", "75%"]
     assert row(text, "letters", "held", "out") == ["3", "12", "25%"]
