@@ -111,6 +111,11 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind(path, monke
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+def test_something_else_than_a_path():
+    with pytest.raises(ValueError, match="path must be that of a theta file. Received: 3"):
+        load_theta(3)
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="must exist. Received: path='.*none.safetensors'"):
         load_theta(tmp_path / "none.safetensors")

@@ -14,6 +14,7 @@ from keras_learned_rule.fit.binding import RuleBinding
 from keras_learned_rule.fit.callback import LearnedRule
 from keras_learned_rule.fit.model import LearnedRuleModel
 from keras_learned_rule.fit.probe import FewShotProbe
+from keras_learned_rule.fit.step import learned_rule_step
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.theta import init_theta
 from keras_learned_rule.rule.update_rule import UpdateRule
@@ -194,6 +195,7 @@ def test_unknown_layer_to_freeze():
         (dict(total_steps=0), "total_steps must be None or a positive integer. Received: 0"),
         (dict(total_steps=1.5), "Received: 1.5"),
         (dict(probe=np.ones(3)), "pair"),
+        (dict(probe=(3, 4)), "same length. Received: None and None"),
         (dict(probe=(np.ones((4, 2)), [0, 0, 1, 1])), "more than shots=10"),
     ],
 )
@@ -205,6 +207,20 @@ def test_wrong_arguments(options, match):
         for make in (RuleBinding, LearnedRuleModel):
             with pytest.raises(ValueError, match=match):
                 make(cases.network(), **options)
+
+
+def test_two_rules_in_a_fit():
+    model = cases.compiled()
+    rules = [LearnedRule(cases.compact_rule()) for _ in range(2)]
+    before = inspected(model)
+    with pytest.raises(ValueError, match="callbacks may hold one LearnedRule.*Received: several"):
+        model.fit(cases.examples(), callbacks=rules, verbose=0)
+    assert inspected(model) == before
+
+
+def test_a_step_of_a_model_that_is_not_bound():
+    with pytest.raises(ValueError, match="binding must be a RuleBinding.*Received: Sequential"):
+        learned_rule_step(cases.network(), cases.examples())
 
 
 def test_missing_theta_file(tmp_path):

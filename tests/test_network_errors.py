@@ -1,5 +1,7 @@
 """Models that cannot be read are refused with a message that names the layer and the way out."""
 
+import warnings
+
 import keras
 import pytest
 from keras import layers
@@ -180,6 +182,15 @@ def test_batch_normalisation_frozen_behind_a_layer_that_learns():
 def test_softmax_over_another_axis_than_the_units():
     model = sequential((5, 4), layers.Dense(3), layers.Softmax(axis=1, name="soft"))
     refuse(model, "'soft' (Softmax)", "last axis", "axis=1")
+
+
+def test_a_head_is_warned_of_unless_it_is_frozen():
+    model = sequential((4,), layers.Dense(3), layers.Dense(2, "softmax", name="head"))
+    with pytest.warns(UserWarning, match=r"'head' ends in a softmax.*freeze=\('head',\)"):
+        read_plan(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_plan(model, freeze=("head",))
 
 
 @pytest.mark.parametrize("above", [layers.BatchNormalization, layers.ReLU])

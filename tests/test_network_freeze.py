@@ -89,6 +89,16 @@ def test_frozen_batch_norm_and_dropout_run_in_inference_mode():
     np.testing.assert_array_equal(model.get_layer("norm").moving_mean, mean)
 
 
+def test_augmentation_is_random_in_training_and_switched_off_when_frozen():
+    shift = layers.RandomTranslation(0.4, 0.4, name="shift")
+    model = sequential((6, 6, 1), shift, layers.Flatten(), layers.Dense(4))
+    x = batch((9, 6, 6, 1))
+    first, second = (embedding_of(read_plan(model), x) for _ in range(2))
+    assert np.abs(first - second).max() > 0.1
+    frozen = embedding_of(read_plan(model, freeze=("shift",)), x)
+    np.testing.assert_allclose(frozen, model(x, training=False), rtol=1e-5)
+
+
 def test_batch_norm_behind_a_frozen_dense_keeps_its_statistics():
     model = autoencoder_like()
     twin = keras.models.clone_model(model)

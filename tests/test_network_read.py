@@ -103,6 +103,17 @@ CHAINS = {
         layers.Normalization(mean=0.3, variance=2.0),
         layers.Dense(3),
     ),
+    "layers without weights": lambda: sequential(
+        (4, 6, 2),
+        layers.ZeroPadding2D(1),
+        layers.AveragePooling2D(2),
+        layers.Permute((2, 1, 3)),
+        layers.Dense(5, "relu"),
+        layers.GlobalMaxPooling2D(),
+        layers.RepeatVector(2),
+        layers.UnitNormalization(),
+        layers.Dense(3),
+    ),
     "reshapes": lambda: sequential(
         (6,),
         layers.Dense(12, "relu"),

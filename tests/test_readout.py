@@ -9,6 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from keras_learned_rule.data.digits import load_digits
 from keras_learned_rule.fit.readout import (
+    FewShotResult,
     class_mean_accuracy,
     few_shot_accuracy,
     few_shot_splits,
@@ -109,12 +110,20 @@ def test_one_repeat_has_no_standard_error(digits):
     assert np.isnan(few_shot_accuracy(None, *digits, repeats=1).standard_error)
 
 
+def test_a_result_prints_mean_and_standard_error():
+    assert str(FewShotResult.of([0.5, 0.7])) == "0.600 ± 0.100 (2 draws)"
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
         ({"readout": "knn"}, "`readout` must be one of .*Received: 'knn'"),
-        ({"shots": 0}, "`shots` and `repeats` must be at least 1.*Received: 0 and 20"),
-        ({"repeats": 0}, "`shots` and `repeats` must be at least 1.*Received: 10 and 0"),
+        ({"shots": 0}, "`shots` must be a positive integer. Received: 0"),
+        ({"shots": 2.5}, "`shots` must be a positive integer. Received: 2.5"),
+        ({"repeats": 0}, "`repeats` must be a positive integer. Received: 0"),
+        ({"repeats": "20"}, "`repeats` must be a positive integer. Received: '20'"),
+        ({"seed": -1}, "seed must be a non-negative integer. Received: -1"),
+        ({"x": None}, "same length. Received: None and 33"),
         ({"y": np.repeat([4, 5, 6], [20, 10, 3])}, r"shots=10.*\{5: 10, 6: 3\}"),
         ({"y": np.zeros((33, 3), int)}, r"vector of integer labels.*shape \(33, 3\)"),
         ({"y": np.zeros(33)}, "vector of integer labels.*float64"),

@@ -80,6 +80,7 @@ class RuleBinding:
     Raises:
         ValueError: An argument is wrong, or the rule cannot train this model; the message names
             the argument, the layer or the size.
+        FileNotFoundError: `rule` is a path, and there is no such file.
         RuntimeError: Keras runs on another backend than TensorFlow.
 
     Example:

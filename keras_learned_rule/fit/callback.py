@@ -16,12 +16,17 @@ from keras_learned_rule.fit.watch import FailureWatch
 class LearnedRule(FailureWatch):
     """Trains the model without labels and without backpropagation, for one `fit`.
 
-    `model.compile()` without arguments is enough; loss and optimizer are not used. Afterwards, and
+    `model.compile()` without arguments is enough; loss, optimizer, regularizers and callbacks that
+    change the optimizer's learning rate have no effect. Afterwards, and
     after an error, the model is an ordinary one again: `fit` without the callback is backprop.
     After an error in another callback it becomes so when it is next used, and until then a file
     saved from it may hold the state of the rule, too, which does not matter to loading it.
 
     - Labels and sample weights given to `fit` are not used, except for metrics in `compile`.
+    - The model is a built chain of `Dense` layers, each perhaps with a BatchNormalization and a
+      nonlinearity, and of layers between them that have nothing to learn: dropout, noise, pooling,
+      random augmentation, reshaping ... All else must be frozen, and then runs in inference mode.
+      The last layer that learns is the embedding: leave a classification head off, or freeze it.
     - x is cast to float32 and not rescaled. Scale integer images yourself or start the model with
       a `Rescaling` layer.
     - A last batch of a single example is skipped: the rule learns from batch statistics.
@@ -41,8 +46,8 @@ class LearnedRule(FailureWatch):
       model takes their mean.
 
     Args:
-        rule: "compact" or another preset, the path of a theta file, or an `UpdateRule`.
-            Defaults to `"compact"`.
+        rule: "compact", which is the newest preset, or another one (`UpdateRule.presets()`), the
+            path of a theta file, or an `UpdateRule`. Defaults to `"compact"`.
         freeze: Names of layers that must not change, besides those with `trainable=False`.
             Defaults to `()`.
         total_steps: Number of steps over which the step size of the compact rule falls to zero,
@@ -52,7 +57,8 @@ class LearnedRule(FailureWatch):
         probe: None or a pair `(x, y)` of labelled examples with more than 10 a class, on which
             10-shot accuracy is measured after each epoch; see `FewShotProbe` for other numbers.
             Defaults to `None`.
-        seed: Non-negative integer, of the initial backward weights. Defaults to `0`.
+        seed: Non-negative integer, of the initial backward weights of a rule with a neuron network;
+            "compact" has none, and draws nothing. Defaults to `0`.
 
     Attributes:
         rule: The `UpdateRule`.
@@ -61,6 +67,7 @@ class LearnedRule(FailureWatch):
     Raises:
         ValueError: An argument is wrong; in `fit`: the rule cannot train this model. Nothing of
             the model has changed then.
+        FileNotFoundError: `rule` is a path, and there is no such file.
         RuntimeError: In `fit`: Keras runs on another backend than TensorFlow.
 
     Example:
@@ -160,6 +167,7 @@ class LearnedRule(FailureWatch):
     def _bind(self):
         checks.check_backend()
         checks.check_compiled(self.model)
+        self.memory.check_alone(self.model)
         binding = RuleBinding(
             self.model, self.rule, self.freeze, seed=self.seed, memory=self.memory
         )

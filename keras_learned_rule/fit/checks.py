@@ -3,6 +3,7 @@
 from numbers import Integral
 
 import keras
+import numpy as np
 
 _STRATEGIES = ("_DefaultDistributionStrategy", "OneDeviceStrategy", "MirroredStrategy")
 
@@ -69,6 +70,15 @@ def check_seed(seed):
     """Raises ValueError unless `seed` is a non-negative integer."""
     if not (isinstance(seed, Integral) and seed >= 0):
         raise ValueError(f"seed must be a non-negative integer. Received: {seed!r}")
+
+
+def check_lengths(x, y):
+    """Raises ValueError unless there are as many examples as labels."""
+    lengths = [next(iter(np.shape(array)), None) for array in (x, y)]
+    if None in lengths or lengths[0] != lengths[1]:
+        raise ValueError(
+            f"x and y must be arrays of the same length. Received: {lengths[0]} and {lengths[1]}"
+        )
 
 
 def check_freeze(freeze):

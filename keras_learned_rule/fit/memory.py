@@ -83,6 +83,16 @@ class RuleMemory(keras.layers.Layer):
         # By the usual way Keras would count our variables among the model's weights.
         object.__setattr__(model, _ATTRIBUTE, self)
 
+    def check_alone(self, model):
+        """Raises ValueError if another memory has been attached to `model` since."""
+        other = getattr(model, _ATTRIBUTE, None)
+        if other not in (None, self):
+            other.detach(model)
+            raise ValueError(
+                "callbacks may hold one LearnedRule, since each would replace the training step of "
+                f"the other. Received: several in a fit of model {model.name!r}"
+            )
+
     def detach(self, model):
         """Undoes `attach`."""
         if getattr(model, _ATTRIBUTE, None) is self:

@@ -35,6 +35,7 @@ class LearnedRuleModel(keras.Model):
     Raises:
         ValueError: An argument is wrong, or the rule cannot train `chain`; the message names the
             layer. If no layer is trainable only `fit` raises it.
+        FileNotFoundError: `rule` is a path, and there is no such file.
 
     Example:
 

@@ -5,7 +5,7 @@ from numbers import Integral
 import keras
 import numpy as np
 
-from keras_learned_rule.fit.checks import check_seed
+from keras_learned_rule.fit.checks import check_lengths, check_seed
 from keras_learned_rule.fit.inputs import check_shape
 from keras_learned_rule.fit.readout import few_shot_accuracy, few_shot_splits
 
@@ -48,10 +48,7 @@ class FewShotProbe(keras.callbacks.Callback):
         check_seed(seed)
         if not (isinstance(every, Integral) and every > 0):
             raise ValueError(f"every must be a positive integer. Received: {every!r}")
-        if len(x) != len(y):
-            raise ValueError(
-                f"x and y must have the same length. Received: {len(x)} and {len(y)}"
-            )
+        check_lengths(x, y)
         few_shot_splits(y, shots, repeats, seed)
         self.x, self.y = x, y
         self.shots, self.repeats, self.every, self.seed = shots, repeats, every, seed

@@ -1,10 +1,12 @@
 """Few-shot readout: how well frozen features tell classes apart from few labels."""
 
+from numbers import Integral
 from typing import NamedTuple
 
 import keras
 import numpy as np
 
+from keras_learned_rule.fit.checks import check_lengths, check_seed
 from keras_learned_rule.fit.chosen_penalty import logistic_chosen, ridge_chosen
 
 _READOUTS, _PENALTIES = ("ridge", "logistic"), ("default", "chosen")
@@ -13,7 +15,7 @@ _RIDGE_PENALTY = 0.1
 
 
 class FewShotResult(NamedTuple):
-    """Few-shot accuracy over repeated draws of the labelled examples.
+    """Few-shot accuracy over repeated draws of the labelled examples; prints as "0.931 ± 0.002".
 
     Attributes:
         mean: float, mean accuracy over the draws, 0 to 1.
@@ -34,6 +36,10 @@ class FewShotResult(NamedTuple):
     mean: float
     standard_error: float
     accuracies: np.ndarray
+
+    def __str__(self):
+        draws = f"{len(self.accuracies)} draws"
+        return f"{self.mean:.3f} ± {self.standard_error:.3f} ({draws})"
 
     @classmethod
     def of(cls, accuracies):
@@ -77,7 +83,7 @@ def few_shot_accuracy(
         y: integer labels `[n]`, any integers.
         shots: int, labelled examples of each class. Defaults to `10`.
         repeats: int, how many draws. Defaults to `20`.
-        seed: int, which draws. Defaults to `0`.
+        seed: non-negative int, which draws. Defaults to `0`.
         readout: `"ridge"`, closed-form ridge regression of the one-hot labels, with a penalty
             of 0.1 for each labelled example, or `"logistic"`, scikit-learn's logistic
             regression with its default penalty. Defaults to `"ridge"`.
@@ -91,7 +97,7 @@ def few_shot_accuracy(
 
     Raises:
         ValueError: if `readout` or `penalty` is unknown, the features are not finite or not as
-            many as labels, or `y`, `shots` and `repeats` do not suit `few_shot_splits`.
+            many as labels, or `y`, `shots`, `repeats` and `seed` do not suit `few_shot_splits`.
 
     Example:
 
@@ -109,8 +115,7 @@ def few_shot_accuracy(
         raise ValueError(f"`penalty` must be one of {_PENALTIES}. Received: {penalty!r}")
     y = np.asarray(y)
     splits = few_shot_splits(y, shots, repeats, seed)
-    if len(x) != len(y):
-        raise ValueError(f"`x` and `y` must have the same length. Received: {len(x)} and {len(y)}")
+    check_lengths(x, y)
     features = _features(model, x, batch_size)
     predict = _chosen_predictions if penalty == "chosen" else _default_predictions
     predictions = predict(readout, features, y, splits)
@@ -126,7 +131,7 @@ def few_shot_splits(y, shots, repeats, seed):
         y: integer labels `[n]`.
         shots: int, labelled examples of each class.
         repeats: int, how many draws.
-        seed: int, which draws.
+        seed: non-negative int, which draws.
 
     Returns:
         A list of `repeats` pairs `(train, test)` of index arrays, disjoint; `train` has
@@ -134,7 +139,8 @@ def few_shot_splits(y, shots, repeats, seed):
 
     Raises:
         ValueError: if `y` is not a vector of integers with at least two classes, if `shots` or
-            `repeats` is below 1, or if a class has no more than `shots` examples.
+            `repeats` is no integer above 0, if `seed` is no non-negative one, or if a class has
+            no more than `shots` examples.
 
     Example:
 
@@ -147,6 +153,7 @@ def few_shot_splits(y, shots, repeats, seed):
     ```
     """
     y = np.asarray(y)
+    check_seed(seed)
     _check_splits(y, shots, repeats)
     members = [np.flatnonzero(y == label) for label in np.unique(y)]
     rng = np.random.default_rng(seed)
@@ -163,10 +170,9 @@ def _check_splits(y, shots, repeats):
         raise ValueError(
             f"`y` must be a vector of integer labels. Received: shape {y.shape}, dtype {y.dtype}"
         )
-    if shots < 1 or repeats < 1:
-        raise ValueError(
-            f"`shots` and `repeats` must be at least 1. Received: {shots} and {repeats}"
-        )
+    for name, number in (("shots", shots), ("repeats", repeats)):
+        if not (isinstance(number, Integral) and number > 0):
+            raise ValueError(f"`{name}` must be a positive integer. Received: {number!r}")
     labels, counts = np.unique(y, return_counts=True)
     if len(labels) < 2:
         raise ValueError(f"`y` must have at least two classes. Received: {labels.tolist()}")

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_learned_rule.fit.binding import RuleBinding
 from keras_learned_rule.fit.inputs import batch_input
 from keras_learned_rule.fit.replicas import any_replica, mean_over_replicas
 from keras_learned_rule.rule.update import unsupervised_update
@@ -30,7 +31,7 @@ def learned_rule_step(binding, x):
         "applied", 1 if the weights were changed and else 0.
 
     Raises:
-        ValueError: `x` does not have the model's input shape.
+        ValueError: `binding` is none, or `x` does not have the model's input shape.
 
     Example:
 
@@ -49,6 +50,10 @@ def learned_rule_step(binding, x):
     binding.raise_on_failure()
     ```
     """
+    if not isinstance(binding, RuleBinding):
+        raise ValueError(
+            f"binding must be a RuleBinding, made of the model. Received: {type(binding).__name__}"
+        )
     x = batch_input(x, binding.input_shape)
     rule, memory, statistics = binding.rule, binding.memory, binding.statistics
     step, loose = ops.copy(memory.steps_done), statistics.read_loose()

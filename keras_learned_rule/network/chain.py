@@ -47,7 +47,7 @@ def chain_of(model, freeze=()):
 
 def _check_readable(model):
     if not isinstance(model, keras.Model):
-        raise ValueError(f"`model` must be a keras.Model. Received: {model!r}")
+        raise ValueError(f"What a rule trains must be a keras.Model. Received: {model!r}")
     if not model.built:
         raise ValueError(
             f"Model '{model.name}' is not built, so its layers have no weights yet. Give it a "
@@ -58,7 +58,8 @@ def _check_readable(model):
         raise ValueError(
             f"Model '{model.name}' has a `call` of its own, so its layers cannot be read. "
             "Supported are keras.Sequential and Functional models that are chains; wrap such a "
-            f"chain in a LearnedRuleModel. Received: {type(model).__name__}"
+            "chain in a LearnedRuleModel, which learns without a LearnedRule. "
+            f"Received: {type(model).__name__}"
         )
 
 

@@ -123,7 +123,7 @@ def _passive(link):
         f"Layer '{layer.name}' ({type(layer).__name__}) is not supported by the rule. It learns "
         f"{', '.join(learning)} (each with a BatchNormalization, if there is one), and passes "
         f"signals through {', '.join(sorted(passing))}. A layer that should stay as it is can "
-        f"be anything: `freeze=('{layer.name}',)`. Received: {layer}"
+        f"be anything and runs in inference mode: `freeze=('{layer.name}',)`. Received: {layer}"
     )
 
 

@@ -1,13 +1,14 @@
 """Reads the plan of a Keras model: which of its layers learn, and how signals travel between."""
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from keras import activations, ops
 
-from keras_learned_rule.network import plastic  # noqa: F401 (registers the layer types)
+from keras_learned_rule.network import plastic, weightless  # noqa: F401 (register layer types)
 from keras_learned_rule.network.chain import chain_of
 from keras_learned_rule.network.fold import fold
 from keras_learned_rule.network.passive import ModelInput
@@ -82,7 +83,8 @@ def read_plan(model, freeze=(), deltas=False):
 
     Weights, the BatchNormalization after them and the nonlinearity, given as an argument or as
     layers of their own, make one unit layer; the nonlinearity must act on each unit alone or along
-    the last axis. Everything between unit layers is passive. Frozen layers run in inference mode.
+    the last axis. Everything between unit layers is passive. Frozen layers run in inference mode,
+    so that random ones change nothing.
     The output of the last unit layer is the embedding; layers above it play no part.
 
     Args:
@@ -120,6 +122,7 @@ def read_plan(model, freeze=(), deltas=False):
         )
     for unit in units:
         _check_lengths(unit)
+    _warn_of_head(units[-1])
     if deltas:
         _check_deltas(units)
     units[0].passives.insert(0, ModelInput(model.inputs[0]))
@@ -193,6 +196,17 @@ def _check_lengths(unit):
             f"behind layer '{movers[-1].name}', which changes shapes. Give keras.Input all sizes "
             f"but the batch size. Received: axes {unit.connection.positions} between batch and "
             "units"
+        )
+
+
+def _warn_of_head(unit):
+    if activations.softmax in unit.activations:
+        name = unit.connection.layer.name
+        warnings.warn(
+            f"Layer '{name}' ends in a softmax, as a classification head does; the rule does not "
+            "classify, and will train it as the embedding. Leave it off, or as it is with "
+            f"`freeze=('{name}',)`.",
+            stacklevel=2,
         )
 
 

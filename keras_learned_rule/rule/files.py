@@ -104,6 +104,8 @@ def check_provenance(provenance):
 
 
 def _read(path):
+    if not isinstance(path, (str, os.PathLike)):
+        raise ValueError(f"path must be that of a theta file. Received: {path!r}")
     if not os.path.isfile(path):
         raise FileNotFoundError(f"A theta file must exist. Received: path={os.fspath(path)!r}")
     try:

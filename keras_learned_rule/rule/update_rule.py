@@ -57,7 +57,9 @@ class UpdateRule:
         """Loads a rule that comes with the package.
 
         Args:
-            name: One of `UpdateRule.presets()`. Defaults to `"compact"`.
+            name: One of `UpdateRule.presets()`. Defaults to `"compact"`, which is the newest: with
+                a later version of the package it may be another rule, and this one have a number.
+                What must not change is kept by `save`.
 
         Returns:
             An `UpdateRule`.
@@ -77,7 +79,7 @@ class UpdateRule:
         if name not in cls.presets():
             raise ValueError(
                 f"A preset must be one of {cls.presets()}; for a file of your own use "
-                f"UpdateRule.load(path). Received: name={name!r}"
+                f"UpdateRule.load(path). Received: {name!r}"
             )
         with resources.as_file(_preset_folder() / f"{name}.safetensors") as path:
             return cls.load(path)
