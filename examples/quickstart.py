@@ -9,6 +9,7 @@ rule was meta-trained on letters and digits of computer fonts, never on handwrit
 """
 
 import itertools
+import logging
 import os
 import sys
 import time
@@ -25,6 +26,9 @@ from keras_learned_rule.baselines.supervised import supervised_accuracy
 from keras_learned_rule.data.digits import digits_split
 
 SEEDS, EPOCHS, SPLITS = 5, 30, 5
+
+# Many small networks are used once each; TensorFlow warns that it compiles all of them.
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def make_network(seed, x):
