@@ -32,18 +32,19 @@ def test_it_was_meta_trained():
 
 
 EARLIER = [
-    ("compact_1", 7, False, False),
-    ("compact_2", 4, True, False),
-    ("compact_3", 4, True, True),
-    ("compact_4", 4, True, True),
+    ("compact_1", 7, False, False, False),
+    ("compact_2", 4, True, False, False),
+    ("compact_3", 4, True, True, False),
+    ("compact_4", 4, True, True, False),
+    ("compact_5", 4, True, True, True),
 ]
 
 
-@pytest.mark.parametrize("name, terms, shaped, running", EARLIER)
-def test_earlier_presets_are_still_there(name, terms, shaped, running):
+@pytest.mark.parametrize("name, terms, shaped, running, sizes", EARLIER)
+def test_earlier_presets_are_still_there(name, terms, shaped, running, sizes):
     rule = UpdateRule.from_preset(name)
     assert (len(rule.spec.terms), rule.spec.shaped_bias) == (terms, shaped)
-    assert rule.spec.running_competition == running and not rule.spec.size_aware
+    assert (rule.spec.running_competition, rule.spec.size_aware) == (running, sizes)
     model = keras.Sequential([keras.Input((64,)), layers.Dense(8, "relu")])
     before = model.get_weights()[0]
     model.compile()
