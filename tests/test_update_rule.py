@@ -51,7 +51,7 @@ def test_presets_are_listed_and_loaded(tmp_path, monkeypatch):
     (tmp_path / "wide.md").write_text("A card.")
     assert UpdateRule.presets() == ["deep", "wide"]
     assert UpdateRule.from_preset("wide").provenance == {"name": "wide"}
-    with pytest.raises(ValueError, match=r"\['deep', 'wide'\].*Received: name='missing'"):
+    with pytest.raises(ValueError, match=r"\['deep', 'wide'\].*Received: 'missing'"):
         UpdateRule.from_preset("missing")
 
 
