@@ -99,6 +99,20 @@ def test_augmentation_is_random_in_training_and_switched_off_when_frozen():
     np.testing.assert_allclose(frozen, model(x, training=False), rtol=1e-5)
 
 
+def test_a_frozen_layer_between_weights_and_nonlinearity():
+    model = sequential(
+        (4, 4, 3),
+        layers.Dense(5),
+        layers.MaxPooling2D(2, name="pool"),
+        layers.ReLU(),
+        layers.Flatten(),
+        layers.Dense(3),
+    )
+    x = batch((9, 4, 4, 3))
+    actual = embedding_of(read_plan(model, freeze=("pool",)), x)
+    np.testing.assert_allclose(actual, model(x, training=True), rtol=1e-5)
+
+
 def test_batch_norm_behind_a_frozen_dense_keeps_its_statistics():
     model = autoencoder_like()
     twin = keras.models.clone_model(model)

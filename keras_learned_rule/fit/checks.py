@@ -66,6 +66,12 @@ def check_total_steps(total_steps):
         )
 
 
+def check_positive(name, value):
+    """Raises ValueError unless `value` is a positive integer."""
+    if not (isinstance(value, Integral) and value > 0):
+        raise ValueError(f"{name} must be a positive integer. Received: {value!r}")
+
+
 def check_seed(seed):
     """Raises ValueError unless `seed` is a non-negative integer."""
     if not (isinstance(seed, Integral) and seed >= 0):

@@ -1,11 +1,9 @@
 """Few-shot accuracy during a fit."""
 
-from numbers import Integral
-
 import keras
 import numpy as np
 
-from keras_learned_rule.fit.checks import check_lengths, check_seed
+from keras_learned_rule.fit.checks import check_lengths, check_positive, check_seed
 from keras_learned_rule.fit.inputs import check_shape
 from keras_learned_rule.fit.readout import few_shot_accuracy, few_shot_splits
 
@@ -46,8 +44,7 @@ class FewShotProbe(keras.callbacks.Callback):
     def __init__(self, x, y, shots=10, repeats=20, every=1, seed=0):
         super().__init__()
         check_seed(seed)
-        if not (isinstance(every, Integral) and every > 0):
-            raise ValueError(f"every must be a positive integer. Received: {every!r}")
+        check_positive("every", every)
         check_lengths(x, y)
         few_shot_splits(y, shots, repeats, seed)
         self.x, self.y = x, y

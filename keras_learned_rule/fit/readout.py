@@ -1,12 +1,11 @@
 """Few-shot readout: how well frozen features tell classes apart from few labels."""
 
-from numbers import Integral
 from typing import NamedTuple
 
 import keras
 import numpy as np
 
-from keras_learned_rule.fit.checks import check_lengths, check_seed
+from keras_learned_rule.fit.checks import check_lengths, check_positive, check_seed
 from keras_learned_rule.fit.chosen_penalty import logistic_chosen, ridge_chosen
 
 _READOUTS, _PENALTIES = ("ridge", "logistic"), ("default", "chosen")
@@ -15,7 +14,9 @@ _RIDGE_PENALTY = 0.1
 
 
 class FewShotResult(NamedTuple):
-    """Few-shot accuracy over repeated draws of the labelled examples; prints as "0.931 ± 0.002".
+    """Few-shot accuracy over repeated draws of the labelled examples.
+
+    Prints as "0.931 ± 0.002 (20 draws)".
 
     Attributes:
         mean: float, mean accuracy over the draws, 0 to 1.
@@ -38,8 +39,7 @@ class FewShotResult(NamedTuple):
     accuracies: np.ndarray
 
     def __str__(self):
-        draws = f"{len(self.accuracies)} draws"
-        return f"{self.mean:.3f} ± {self.standard_error:.3f} ({draws})"
+        return f"{self.mean:.3f} ± {self.standard_error:.3f} ({len(self.accuracies)} draws)"
 
     @classmethod
     def of(cls, accuracies):
@@ -170,9 +170,8 @@ def _check_splits(y, shots, repeats):
         raise ValueError(
             f"`y` must be a vector of integer labels. Received: shape {y.shape}, dtype {y.dtype}"
         )
-    for name, number in (("shots", shots), ("repeats", repeats)):
-        if not (isinstance(number, Integral) and number > 0):
-            raise ValueError(f"`{name}` must be a positive integer. Received: {number!r}")
+    check_positive("`shots`", shots)
+    check_positive("`repeats`", repeats)
     labels, counts = np.unique(y, return_counts=True)
     if len(labels) < 2:
         raise ValueError(f"`y` must have at least two classes. Received: {labels.tolist()}")

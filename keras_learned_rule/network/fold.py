@@ -5,7 +5,7 @@ from typing import Any
 
 from keras import activations, layers
 
-from keras_learned_rule.network.passive import Frozen, LooseActivation, PassiveBatchNorm
+from keras_learned_rule.network.passive import LooseActivation, Opaque, PassiveBatchNorm
 from keras_learned_rule.network.registry import (
     connection_class,
     passive_class,
@@ -116,7 +116,7 @@ def _passive(link):
     if passive is not None:
         return passive(layer, link.frozen)
     if link.frozen:
-        return Frozen(layer)
+        return Opaque(layer, frozen=True)
     learning, passing = supported_layers()
     passing += [c.__name__ for c in (*_ACTIVATIONS, *_IDENTITIES)]
     raise ValueError(
@@ -139,7 +139,8 @@ def _check_weightless(layer):
 
 def _check_adjacent(units, waiting, layer):
     between = [passive.layer for passive in waiting]
-    through = any(isinstance(passive, Frozen) for passive in waiting)
+    # What comes behind such a layer is not the unit layer's own.
+    through = any(isinstance(p, Opaque) and not p.training for p in waiting)
     if units and between and not through and not units[-1].activations:
         dense = units[-1].connection.layer
         raise ValueError(

@@ -145,14 +145,14 @@ class LooseActivation(Passive):
         return Step(self.layer(x), None, None)
 
 
-class Frozen(Passive):
-    """Any layer or nested model that is not to change; it gives no derivative."""
+class Opaque(Passive):
+    """Any layer or nested model with nothing to learn, or frozen; it gives no derivative."""
 
     gives_deltas = False
     keeps_shape = False
 
     def run(self, x):
-        return Step(self.layer(x, training=False), None, None)
+        return Step(self.layer(x, training=self.training), None, None)
 
 
 class ModelInput(Passive):
