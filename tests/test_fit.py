@@ -89,7 +89,7 @@ def test_equals_iterating_the_update_by_hand(data, option):
     model = cases.compiled(**OPTIONS[option])
     expected = cases.weights_by_hand(model, rule, 2 * cases.batches(x))
     history = model.fit(
-        **DATA[data](x), epochs=2, shuffle=False, verbose=0, callbacks=[LearnedRule(rule)]
+        **DATA[data](x), epochs=2, shuffle=False, verbose=0, callbacks=[LearnedRule(rule, replay=0)]
     )
     cases.assert_model_has(model, expected)
     assert set(history.history) == {"update_size", "effective_rank"}
@@ -100,7 +100,7 @@ def test_backward_weights_take_part():
     model = cases.compiled()
     start = cases.backward_weights(model, rule, seed=3)
     expected = cases.weights_by_hand(model, rule, cases.batches(x), backward=start)
-    callback = LearnedRule(rule, seed=3)
+    callback = LearnedRule(rule, replay=0, seed=3)
     model.fit(x, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[callback])
     cases.assert_model_has(model, expected)
     for v, layer, before in zip(callback.memory.backward_weights.values(), expected, start):
@@ -112,7 +112,9 @@ def test_integer_images_are_cast_and_not_rescaled():
     pixels = np.random.default_rng(0).integers(0, 256, (RAGGED, FEATURES), dtype="uint8")
     rule, model = cases.compact_rule(), cases.compiled()
     expected = cases.weights_by_hand(model, rule, cases.batches(pixels))
-    model.fit(pixels, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[LearnedRule(rule)])
+    model.fit(
+        pixels, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[LearnedRule(rule, replay=0)]
+    )
     cases.assert_model_has(model, expected)
 
 
@@ -128,7 +130,7 @@ def test_unknown_length_learns_it_in_the_first_epoch():
         schedule=[(0, 300)] * 6 + [(i, total) for i in range(6, 18)],
     )
     with pytest.warns(UserWarning, match="number of steps of this fit is unknown"):
-        callback = LearnedRule(rule)
+        callback = LearnedRule(rule, replay=0)
         model.fit(cases.unknown_length(x), epochs=3, verbose=0, callbacks=[callback])
     cases.assert_model_has(model, expected)
 
@@ -137,9 +139,8 @@ def test_total_steps_stands_in_for_unknown_length():
     x, rule = cases.examples(RAGGED), cases.compact_rule()
     given = cases.compiled()
     expected = cases.weights_by_hand(given, rule, 2 * cases.batches(x))
-    given.fit(
-        cases.unknown_length(x), epochs=2, verbose=0, callbacks=[LearnedRule(rule, total_steps=12)]
-    )
+    callback = LearnedRule(rule, replay=0, total_steps=12)
+    given.fit(cases.unknown_length(x), epochs=2, verbose=0, callbacks=[callback])
     cases.assert_model_has(given, expected)
 
 
@@ -150,7 +151,7 @@ def test_traces_once(monkeypatch):
         monitor, "learned_rule_step", lambda *args: traces.append(1) or step(*args)
     )
     model = cases.compiled()
-    callback = LearnedRule(cases.compact_rule())
+    callback = LearnedRule(cases.compact_rule(), replay=0)
     model.fit(cases.examples(RAGGED), batch_size=BATCH, epochs=4, verbose=0, callbacks=[callback])
     assert len(traces) == 1
 
@@ -160,7 +161,7 @@ def test_last_batch_of_one_example_is_skipped():
     model = cases.compiled()
     expected = cases.weights_by_hand(model, rule, cases.batches(x)[:2], schedule=[(0, 3), (1, 3)])
     history = model.fit(
-        x, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[LearnedRule(rule)]
+        x, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[LearnedRule(rule, replay=0)]
     )
     cases.assert_model_has(model, expected)
     assert np.isfinite(history.history["update_size"]).all()
@@ -172,14 +173,14 @@ def test_labels_do_not_matter():
     for y in (None, labels(x)):
         keras.utils.set_random_seed(1)
         model = cases.compiled(loss="mse")
-        model.fit(x, y, verbose=0, callbacks=[LearnedRule(rule)])
+        model.fit(x, y, verbose=0, callbacks=[LearnedRule(rule, replay=0)])
         results.append(cases.arrays(model))
     cases.assert_same(*results)
 
 
 def test_an_instance_can_be_used_again():
     x, rule = cases.examples(), cases.published_rule()
-    callback = LearnedRule(rule)
+    callback = LearnedRule(rule, replay=0)
     results = []
     for _ in range(2):
         keras.utils.set_random_seed(1)
@@ -193,7 +194,7 @@ def test_frozen_layers_stay():
     model = cases.compiled()
     before = model.get_layer("embedding").kernel.numpy()
     first = model.get_layer("first").kernel.numpy()
-    callback = LearnedRule(cases.compact_rule(), freeze=("embedding",))
+    callback = LearnedRule(cases.compact_rule(), replay=0, freeze=("embedding",))
     model.fit(cases.examples(), verbose=0, callbacks=[callback])
     np.testing.assert_array_equal(before, model.get_layer("embedding").kernel)
     assert np.abs(first - model.get_layer("first").kernel).max() > 1e-3

@@ -80,6 +80,15 @@ except ValueError as error:
     assert "steps_per_execution=1" in str(error), error
 else:
     raise AssertionError("no error")
+
+with strategy.scope():
+    model.compile()
+try:
+    model.fit(x, verbose=0, callbacks=[LearnedRule(cases.compact_rule(), replay=64)])
+except ValueError as error:
+    assert "replay must be 'auto' or 0" in str(error) and "2 replicas" in str(error), error
+else:
+    raise AssertionError("no error")
 """
 
 

@@ -66,7 +66,7 @@ def test_bad_value_keeps_the_weights_of_the_step_before(value, jit_compile):
     )
     x[2 * BATCH + 3, 1] = value
     with pytest.raises(ValueError, match="x must be finite.*step 2 of the fit"):
-        fit(model, x, LearnedRule(rule))
+        fit(model, x, LearnedRule(rule, replay=0))
     cases.assert_model_has(model, expected)
 
 

@@ -69,7 +69,9 @@ def test_moving_statistics_follow_the_definition():
         keep = min(norm.momentum, (1 + step) / (10 + step))
         mean = keep * mean + (1 - keep) * a.mean(0)
         variance = keep * variance + (1 - keep) * a.var(0)
-    model.fit(x, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[LearnedRule(rule)])
+    model.fit(
+        x, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[LearnedRule(rule, replay=0)]
+    )
     np.testing.assert_allclose(norm.moving_mean, mean, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(norm.moving_variance, variance, rtol=1e-4, atol=1e-4)
 
@@ -116,7 +118,7 @@ def test_logs_are_means_over_the_epoch():
             turns.append(np.sqrt(np.mean(np.sum((units[1] - units[0]) ** 2, axis=0))))
         sizes.append(np.mean(turns))
     history = model.fit(
-        x, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[LearnedRule(rule)]
+        x, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[LearnedRule(rule, replay=0)]
     )
     np.testing.assert_allclose(history.history["update_size"], [np.mean(sizes)], rtol=1e-4)
 

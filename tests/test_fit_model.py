@@ -10,7 +10,7 @@ from keras_learned_rule.fit.model import LearnedRuleModel
 
 
 def rule_model(chain, rule=None, **options):
-    model = LearnedRuleModel(chain, rule or cases.compact_rule(), **options)
+    model = LearnedRuleModel(chain, rule or cases.compact_rule(), replay=0, **options)
     model.compile()
     return model
 
@@ -67,7 +67,7 @@ def test_subclass_with_a_call_of_its_own(tmp_path):
     chain, x = cases.network(), cases.examples()
     rule = cases.compact_rule()
     expected = cases.weights_by_hand(chain, rule, cases.batches(x))
-    model = Classifier(chain, rule=rule, total_steps=4)
+    model = Classifier(chain, rule=rule, total_steps=4, replay=0)
     model.compile()
     model.fit(x, batch_size=BATCH, shuffle=False, verbose=0)
     cases.assert_model_has(chain, expected)

@@ -39,7 +39,7 @@ def new_model(seed=1):
 
 
 def fit(model, rule, *others, rule_first=True, seed=0, total_steps=None, **options):
-    mine = LearnedRule(rule, seed=seed, total_steps=total_steps)
+    mine = LearnedRule(rule, replay=0, seed=seed, total_steps=total_steps)
     callbacks = [mine, *others] if rule_first else [*others, mine]
     data = {"x": cases.examples(), "batch_size": BATCH, "shuffle": False, "epochs": EPOCHS}
     model.fit(verbose=0, callbacks=callbacks, **{**data, **options})

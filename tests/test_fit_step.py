@@ -12,7 +12,7 @@ from keras_learned_rule.fit.step import learned_rule_step, turn
 
 
 def loop(model, rule, steps, function=learned_rule_step, **options):
-    binding = RuleBinding(model, rule, total_steps=len(steps), **options)
+    binding = RuleBinding(model, rule, total_steps=len(steps), replay=0, **options)
     return binding, [function(binding, x) for x in steps]
 
 
@@ -59,7 +59,7 @@ def test_failures_are_kept_until_asked_for():
 def test_without_total_steps_the_step_size_stays():
     rule, model, steps = cases.compact_rule(), cases.network(), cases.batches(cases.examples())
     expected = cases.weights_by_hand(model, rule, steps, schedule=[(0, 300)] * len(steps))
-    binding = RuleBinding(model, rule)
+    binding = RuleBinding(model, rule, replay=0)
     for x in steps:
         learned_rule_step(binding, x)
     cases.assert_model_has(model, expected)
@@ -99,7 +99,7 @@ def test_a_binding_goes_on_with_the_memory_of_another():
     halves.set_weights(whole.get_weights())
     loop(whole, rule, steps)
     first, _ = loop(halves, rule, steps[:2])
-    second = RuleBinding(halves, rule, memory=first.memory, seed=9)
+    second = RuleBinding(halves, rule, memory=first.memory, seed=9, replay=0)
     for x in steps[2:]:
         learned_rule_step(second, x)
     assert int(second.memory.steps_done) == len(steps)

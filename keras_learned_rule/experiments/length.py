@@ -16,12 +16,15 @@ TITLE = "Length of the inner loop, batch size, unbalanced classes"
 ABOUT = (
     "10-shot accuracy (ridge) of the base model. Each number of steps is an inner loop of its own, "
     "with the step size falling to zero over it. Unbalanced: of a random half of the classes "
-    "only one in `ratio` unlabelled examples is kept."
+    "only one in `ratio` unlabelled examples is kept. Batches of fewer than 128 examples are "
+    "filled up with earlier ones, as in `fit`, except where it says no replay."
 )
 KINDS = {
     "steps": "inner steps",
     "batch": "examples a batch, equal steps",
     "examples": "examples a batch, equal examples",
+    "batch_alone": "examples a batch, equal steps, no replay",
+    "examples_alone": "examples a batch, equal examples, no replay",
     "ratio": "imbalance of the classes",
 }
 
@@ -46,7 +49,7 @@ def length(
         seeds: int.
         steps: lengths of the inner loop, at batches of `base_batch`.
         batches: batch sizes, at `base_steps` steps and at as many steps as see as many examples
-            (what a number of epochs fixes).
+            (what a number of epochs fixes); those below `base_batch` also without replay.
         ratios: how many times more unlabelled examples one half of the classes has.
         base_steps, base_batch: ints.
         tests: int, test examples.
@@ -55,27 +58,33 @@ def length(
         A list of `Group`.
     """
     examples = base_steps * base_batch
+    base = {"steps": base_steps, "batch": base_batch, "ratio": 1, "replay": "auto"}
     cases = [
-        *(("steps", n, {"steps": n, "batch": base_batch, "ratio": 1}) for n in steps),
-        *(("batch", n, {"steps": base_steps, "batch": n, "ratio": 1}) for n in batches),
-        *(
-            ("examples", n, {"steps": max(1, examples // n), "batch": n, "ratio": 1})
-            for n in batches
-        ),
-        *(("ratio", n, {"steps": base_steps, "batch": base_batch, "ratio": n}) for n in ratios),
+        *(("steps", n, {"steps": n}) for n in steps),
+        *(("batch", n, {"batch": n}) for n in batches),
+        *(("examples", n, {"batch": n, "steps": max(1, examples // n)}) for n in batches),
+        *(("ratio", n, {"ratio": n}) for n in ratios),
+    ]
+    # Larger batches are not filled up anyway.
+    cases += [
+        (f"{kind}_alone", n, {**case, "replay": 0})
+        for kind, n, case in cases
+        if kind in ("batch", "examples") and n < base_batch
     ]
     groups = []
     for data in data_sets:
         source = functools.cache(functools.partial(TaskSource, data, tests, setting.data_dir))
         trainer = functools.lru_cache(1)(
-            lambda batch, source=source: RuleTrainer(setting.rule, source().inputs, batch=batch)
+            lambda batch, replay, source=source: RuleTrainer(
+                setting.rule, source().inputs, batch=batch, replay=replay
+            )
         )
         groups += [
             Group(
                 f"{data}/{kind}/{value}",
-                {"data": data, "tests": tests, **case, **setting.rule_settings()},
+                {"data": data, "tests": tests, **base, **case, **setting.rule_settings()},
                 range(seeds),
-                functools.partial(_prepare, source, trainer, **case),
+                functools.partial(_prepare, source, trainer, **{**base, **case}),
             )
             for kind, value, case in cases
         ]
@@ -85,8 +94,8 @@ def length(
 groups = length
 
 
-def _prepare(source, trainer, steps, batch, ratio):
-    source, trainer = source(), trainer(batch)
+def _prepare(source, trainer, steps, batch, ratio, replay):
+    source, trainer = source(), trainer(batch, replay)
 
     def compute(seed):
         task = source.task(seed)

@@ -164,6 +164,7 @@ class RuleTrainer:
         rule: `UpdateRule`.
         inputs, widths, activation, batch_norm: see `base_model`.
         batch: int. Defaults to `128`.
+        replay: see `LearnedRule`. Defaults to `"auto"`.
 
     Attributes:
         network: the `keras.Sequential` that is trained.
@@ -182,13 +183,20 @@ class RuleTrainer:
     """
 
     def __init__(
-        self, rule, inputs, widths=BASE_WIDTHS, activation="relu", batch=128, batch_norm=True
+        self,
+        rule,
+        inputs,
+        widths=BASE_WIDTHS,
+        activation="relu",
+        batch=128,
+        batch_norm=True,
+        replay="auto",
     ):
         self._fresh = functools.partial(
             base_model, inputs, widths, activation, batch_norm=batch_norm
         )
         self.network = self._fresh()
-        self._binding = RuleBinding(self.network, rule)
+        self._binding = RuleBinding(self.network, rule, replay=replay)
         self._loop = Loop(functools.partial(learned_rule_step, self._binding), batch)
 
     def restart(self, seed, steps):
@@ -199,6 +207,7 @@ class RuleTrainer:
         memory.restart(initial_memory(spec, memory.competition or memory.backward_weights, seed))
         memory.total_steps.assign(steps)
         self._binding.guard.reset()
+        self._binding.replay.clear()
 
     def train(self, x, first, last):
         """Does the steps from `first` to before `last` on unlabelled data."""

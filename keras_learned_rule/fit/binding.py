@@ -7,6 +7,7 @@ from keras import ops
 from keras_learned_rule.fit import checks
 from keras_learned_rule.fit.guard import Guard
 from keras_learned_rule.fit.memory import RuleMemory, initial_memory
+from keras_learned_rule.fit.replay import Replay, resolve_replay
 from keras_learned_rule.fit.statistics import MovingStatistics
 from keras_learned_rule.fit.variables import NetworkVariables
 from keras_learned_rule.network.read import read_plan
@@ -64,7 +65,9 @@ class RuleBinding:
             Defaults to `()`.
         total_steps: How many steps will be made; the step size of the compact rule falls to zero
             over them. Without it the step size stays that of the first step. Defaults to `None`.
-        seed: Non-negative integer, of the initial backward weights. Defaults to `0`.
+        seed: Non-negative integer, of the initial backward weights and of replay. Defaults to `0`.
+        replay: To how many examples smaller batches are filled up, see `LearnedRule`. Defaults to
+            `"auto"`.
         memory: The `memory` of another binding of this model, to go on where that one stands, or
             None to start afresh. Defaults to `None`.
 
@@ -73,6 +76,7 @@ class RuleBinding:
         plan: `Plan`, what the rule knows of the network.
         input_shape: The model's input shape, None where unknown.
         memory: `RuleMemory`: backward weights, running means, steps done and their total.
+        replay: `Replay`, earlier examples.
         guard: `Guard`, which keeps non-finite numbers out of the weights.
         variables: `NetworkVariables`, the weights as the rule's state.
         statistics: `MovingStatistics` of batch normalisation.
@@ -96,11 +100,21 @@ class RuleBinding:
     ```
     """
 
-    def __init__(self, model, rule="compact", freeze=(), total_steps=None, seed=0, memory=None):
+    def __init__(
+        self,
+        model,
+        rule="compact",
+        freeze=(),
+        total_steps=None,
+        seed=0,
+        replay="auto",
+        memory=None,
+    ):
         checks.check_backend()
         checks.check_freeze(freeze)
         checks.check_total_steps(total_steps)
         checks.check_seed(seed)
+        checks.check_replay(replay)
         self.rule = resolve_rule(rule)
         spec = self.rule.spec
         reading = read_plan(model, freeze, deltas=spec.neuron_network)
@@ -109,9 +123,11 @@ class RuleBinding:
         checks.check_width(spec, kernels[-1].shape[-1])
         self.plan = reading.plan
         self.input_shape = tuple(model.inputs[0].shape)
+        least = resolve_replay(replay, spec, model)
         self.statistics = MovingStatistics(model, reading.variables, reading.tail)
         with model.distribute_strategy.scope():
             self.guard = Guard()
+            self.replay = Replay(least, self.input_shape, seed)
             self.memory = RuleMemory() if memory is None else memory
             named = _named_by_place(model, reading.variables)
             initial = initial_memory(spec, named, seed)

@@ -57,8 +57,13 @@ class LearnedRule(FailureWatch):
         probe: None or a pair `(x, y)` of labelled examples with more than 10 a class, on which
             10-shot accuracy is measured after each epoch; see `FewShotProbe` for other numbers.
             Defaults to `None`.
-        seed: Non-negative integer, of the initial backward weights of a rule with a neuron network;
-            "compact" has none, and draws nothing. Defaults to `0`.
+        seed: Non-negative integer, of the draws of replay and of the initial backward weights of a
+            rule with a neuron network, which "compact" has not. Defaults to `0`.
+        replay: Batches of fewer examples than this are filled up to it with earlier examples of
+            the fit, drawn at random from the latest 8,192 (or 64 MiB), which are not saved; 0 for
+            never. "auto" is 128 for compact rules, which are meta-trained with batches of this
+            size, and 0 for the published one, for inputs of unknown size and with several
+            replicas. Defaults to `"auto"`.
 
     Attributes:
         rule: The `UpdateRule`.
@@ -87,15 +92,19 @@ class LearnedRule(FailureWatch):
     Reference: Metz et al., ICLR 2019, sections 3 and 4.
     """
 
-    def __init__(self, rule="compact", freeze=(), total_steps=None, probe=None, seed=0):
+    def __init__(
+        self, rule="compact", freeze=(), total_steps=None, probe=None, seed=0, replay="auto"
+    ):
         super().__init__()
         checks.check_freeze(freeze)
         checks.check_total_steps(total_steps)
         checks.check_seed(seed)
+        checks.check_replay(replay)
         self.rule = resolve_rule(rule)
         self.freeze = freeze
         self.total_steps = total_steps
         self.seed = seed
+        self.replay = replay
         self._probe = None if probe is None else _probe(probe)
         self._takeover = None
 
@@ -169,7 +178,12 @@ class LearnedRule(FailureWatch):
         checks.check_compiled(self.model)
         self.memory.check_alone(self.model)
         binding = RuleBinding(
-            self.model, self.rule, self.freeze, seed=self.seed, memory=self.memory
+            self.model,
+            self.rule,
+            self.freeze,
+            seed=self.seed,
+            replay=self.replay,
+            memory=self.memory,
         )
         if self._probe is not None:
             self._probe.set_model(self.model)

@@ -78,6 +78,16 @@ def check_seed(seed):
         raise ValueError(f"seed must be a non-negative integer. Received: {seed!r}")
 
 
+def check_replay(replay):
+    """Raises ValueError unless `replay` is "auto" or a non-negative integer."""
+    integer = isinstance(replay, Integral) and not isinstance(replay, bool)
+    if replay != "auto" and not (integer and replay >= 0):
+        raise ValueError(
+            "replay must be 'auto' or the number of examples to fill batches up to, 0 for never. "
+            f"Received: {replay!r}"
+        )
+
+
 def check_lengths(x, y):
     """Raises ValueError unless there are as many examples as labels."""
     lengths = [next(iter(np.shape(array)), None) for array in (x, y)]

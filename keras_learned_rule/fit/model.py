@@ -30,7 +30,9 @@ class LearnedRuleModel(keras.Model):
             it the step size stays that of the first step. Defaults to `None`.
         freeze: Names of layers that must not change, besides those with `trainable=False`.
             Defaults to `()`.
-        seed: Non-negative integer, of the initial backward weights. Defaults to `0`.
+        seed: Non-negative integer, of the initial backward weights and of replay. Defaults to `0`.
+        replay: To how many examples smaller batches are filled up, see `LearnedRule`; the examples
+            kept for it are not saved. Defaults to `"auto"`.
 
     Raises:
         ValueError: An argument is wrong, or the rule cannot train `chain`; the message names the
@@ -51,12 +53,26 @@ class LearnedRuleModel(keras.Model):
     ```
     """
 
-    def __init__(self, chain, rule="compact", total_steps=None, freeze=(), seed=0, **kwargs):
+    def __init__(
+        self,
+        chain,
+        rule="compact",
+        total_steps=None,
+        freeze=(),
+        seed=0,
+        replay="auto",
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         checks.check_freeze(freeze)
         self.chain = chain
         self._rule = resolve_rule(rule)
-        self._settings = {"total_steps": total_steps, "freeze": list(freeze), "seed": seed}
+        self._settings = {
+            "total_steps": total_steps,
+            "freeze": list(freeze),
+            "seed": seed,
+            "replay": replay,
+        }
         self.rule_memory = RuleMemory()
         self._trainable = None
         # A chain that is frozen altogether still predicts, after loading for instance.

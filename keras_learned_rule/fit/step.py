@@ -17,7 +17,8 @@ def learned_rule_step(binding, x):
     Works eagerly, in a `tf.function` and under XLA. Nothing changes for a batch with NaN or
     infinite values, for one that would make the weights so, and after either has happened:
     `binding.raise_on_failure()` then says what went wrong. A batch of a single example, as the
-    last of an epoch may be, has no batch statistics and is skipped.
+    last of an epoch may be, has no batch statistics and is skipped. A small batch is filled up
+    with earlier examples, see `replay` of `RuleBinding`.
 
     Args:
         binding: A `RuleBinding` of the model.
@@ -58,8 +59,9 @@ def learned_rule_step(binding, x):
     rule, memory, statistics = binding.rule, binding.memory, binding.statistics
     step, loose = ops.copy(memory.steps_done), statistics.read_loose()
     state, rate = binding.variables.read(), binding.learning_rate()
+    batch = binding.replay.fill(x, step)
     theta = {name: ops.convert_to_tensor(array) for name, array in rule.theta.items()}
-    new_state, signals = unsupervised_update(rule.spec, theta, binding.plan, state, x, rate)
+    new_state, signals = unsupervised_update(rule.spec, theta, binding.plan, state, batch, rate)
     statistics.run_tail(signals.xs[-1])
     moved = statistics.restep_loose(loose, statistics.read_loose(), step)
     enough = ops.shape(x)[0] >= MINIMUM_BATCH
@@ -75,6 +77,7 @@ def learned_rule_step(binding, x):
     binding.variables.write(new_state, applied)
     statistics.move(means, variances, step, applied)
     statistics.write_loose([ops.where(applied, a, b) for a, b in zip(moved, loose)])
+    binding.replay.keep(x, applied)
     # Not simply 1: where TensorFlow runs ahead of the end of the data, that would still be added.
     memory.steps_done.assign_add(ops.cast(binding.guard.healthy(), memory.steps_done.dtype))
     logs = {
