@@ -11,7 +11,8 @@ from keras_learned_rule.fit.chosen_penalty import (
     logistic_chosen,
     ridge_chosen,
 )
-from keras_learned_rule.fit.readout import few_shot_accuracy, few_shot_splits
+from keras_learned_rule.fit.few_shot_splits import few_shot_splits
+from keras_learned_rule.fit.readout import few_shot_accuracy
 
 
 def drawn(shots, width=None, draws=3):

@@ -16,7 +16,7 @@ from keras_learned_rule.experiments.report import document
 from keras_learned_rule.experiments.run import run_experiment, write_report
 from keras_learned_rule.experiments.setting import Setting
 from keras_learned_rule.experiments.tasks import TaskSource
-from keras_learned_rule.fit.readout import few_shot_splits
+from keras_learned_rule.fit.few_shot_splits import few_shot_splits
 
 NEEDS_PROBABILITY = {"few_shot", "text", "objective_mismatch", "cost"}
 

@@ -8,11 +8,11 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.preprocessing import StandardScaler
 
 from keras_learned_rule.data.digits import load_digits
+from keras_learned_rule.fit.few_shot_splits import few_shot_splits
 from keras_learned_rule.fit.readout import (
     FewShotResult,
     class_mean_accuracy,
     few_shot_accuracy,
-    few_shot_splits,
     ridge_readout,
 )
 

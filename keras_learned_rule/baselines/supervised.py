@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_learned_rule.baselines.supervised_learner import SupervisedLearner, check_supervised
-from keras_learned_rule.fit.readout import few_shot_splits
+from keras_learned_rule.fit.few_shot_splits import few_shot_splits
 
 
 def supervised_accuracy(

@@ -6,7 +6,8 @@ from keras import ops
 
 from keras_learned_rule.baselines.best_weights import BestWeights
 from keras_learned_rule.baselines.side_by_side import side_by_side, start_copies
-from keras_learned_rule.fit.readout import FewShotResult, class_mean_accuracy, few_shot_splits
+from keras_learned_rule.fit.few_shot_splits import few_shot_splits
+from keras_learned_rule.fit.readout import FewShotResult, class_mean_accuracy
 
 _STEPS_AT_ONCE = 25
 

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 
 from keras_learned_rule.fit.checks import check_lengths, check_positive, check_seed
+from keras_learned_rule.fit.few_shot_splits import few_shot_splits
 from keras_learned_rule.fit.inputs import check_shape
-from keras_learned_rule.fit.readout import few_shot_accuracy, few_shot_splits
+from keras_learned_rule.fit.readout import few_shot_accuracy
 
 
 class FewShotProbe(keras.callbacks.Callback):

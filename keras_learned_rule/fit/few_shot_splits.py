@@ -1,0 +1,64 @@
+"""Draws of labelled examples, the same for every method that is compared."""
+
+import numpy as np
+
+from keras_learned_rule.fit.checks import check_positive, check_seed
+
+
+def few_shot_splits(y, shots, repeats, seed):
+    """Draws labelled examples, equally many of each class; all others are for testing.
+
+    Args:
+        y: integer labels `[n]`.
+        shots: int, labelled examples of each class.
+        repeats: int, how many draws.
+        seed: non-negative int, which draws.
+
+    Returns:
+        A list of `repeats` pairs `(train, test)` of index arrays, disjoint; `train` has
+        `shots * classes` entries.
+
+    Raises:
+        ValueError: if `y` is not a vector of integers with at least two classes, if `shots` or
+            `repeats` is no integer above 0, if `seed` is no non-negative one, or if a class has
+            no more than `shots` examples.
+
+    Example:
+
+    ```python
+    from keras_learned_rule.fit.few_shot_splits import few_shot_splits
+
+    splits = few_shot_splits([0, 0, 0, 1, 1, 1], shots=2, repeats=5, seed=0)
+    train, test = splits[0]
+    assert len(splits) == 5 and len(train) == 4 and len(test) == 2
+    ```
+    """
+    y = np.asarray(y)
+    check_seed(seed)
+    _check_splits(y, shots, repeats)
+    members = [np.flatnonzero(y == label) for label in np.unique(y)]
+    rng = np.random.default_rng(seed)
+    splits = []
+    for _ in range(repeats):
+        drawn = [rng.permutation(indices) for indices in members]
+        train = np.concatenate([indices[:shots] for indices in drawn])
+        splits.append((train, np.concatenate([indices[shots:] for indices in drawn])))
+    return splits
+
+
+def _check_splits(y, shots, repeats):
+    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
+        raise ValueError(
+            f"`y` must be a vector of integer labels. Received: shape {y.shape}, dtype {y.dtype}"
+        )
+    check_positive("`shots`", shots)
+    check_positive("`repeats`", repeats)
+    labels, counts = np.unique(y, return_counts=True)
+    if len(labels) < 2:
+        raise ValueError(f"`y` must have at least two classes. Received: {labels.tolist()}")
+    scarce = {int(label): int(n) for label, n in zip(labels, counts) if n <= shots}
+    if scarce:
+        raise ValueError(
+            f"Every class of `y` must have more than shots={shots} examples, to leave some for "
+            f"testing. Received too few of (class: examples): {scarce}"
+        )
