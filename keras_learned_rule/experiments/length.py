@@ -23,8 +23,8 @@ KINDS = {
     "steps": "inner steps",
     "batch": "examples a batch, equal steps",
     "examples": "examples a batch, equal examples",
-    "batch_alone": "examples a batch, equal steps, no replay",
-    "examples_alone": "examples a batch, equal examples, no replay",
+    "batch_alone": "batch, equal steps, no replay",
+    "examples_alone": "batch, equal examples, no replay",
     "ratio": "imbalance of the classes",
 }
 
