@@ -194,6 +194,7 @@ def test_unknown_layer_to_freeze():
         (dict(seed=None), "Received: None"),
         (dict(total_steps=0), "total_steps must be None or a positive integer. Received: 0"),
         (dict(total_steps=1.5), "Received: 1.5"),
+        (dict(total_steps=True), "Received: True"),
         (dict(probe=np.ones(3)), "pair"),
         (dict(probe=(3, 4)), "same length. Received: None and None"),
         (dict(probe=(np.ones((4, 2)), [0, 0, 1, 1])), "more than shots=10"),

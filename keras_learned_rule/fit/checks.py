@@ -60,7 +60,7 @@ def check_width(spec, width):
 
 def check_total_steps(total_steps):
     """Raises ValueError unless `total_steps` is None or a positive integer."""
-    if total_steps is not None and not (isinstance(total_steps, Integral) and total_steps > 0):
+    if total_steps is not None and not (_is_integer(total_steps) and total_steps > 0):
         raise ValueError(
             f"total_steps must be None or a positive integer. Received: {total_steps!r}"
         )
@@ -68,20 +68,19 @@ def check_total_steps(total_steps):
 
 def check_positive(name, value):
     """Raises ValueError unless `value` is a positive integer."""
-    if not (isinstance(value, Integral) and value > 0):
+    if not (_is_integer(value) and value > 0):
         raise ValueError(f"{name} must be a positive integer. Received: {value!r}")
 
 
 def check_seed(seed):
     """Raises ValueError unless `seed` is a non-negative integer."""
-    if not (isinstance(seed, Integral) and seed >= 0):
+    if not (_is_integer(seed) and seed >= 0):
         raise ValueError(f"seed must be a non-negative integer. Received: {seed!r}")
 
 
 def check_replay(replay):
     """Raises ValueError unless `replay` is "auto" or a non-negative integer."""
-    integer = isinstance(replay, Integral) and not isinstance(replay, bool)
-    if replay != "auto" and not (integer and replay >= 0):
+    if replay != "auto" and not (_is_integer(replay) and replay >= 0):
         raise ValueError(
             "replay must be 'auto' or the number of examples to fill batches up to, 0 for never. "
             f"Received: {replay!r}"
@@ -105,3 +104,8 @@ def check_freeze(freeze):
             "freeze must be a list or tuple of layer names, such as freeze=('dense',). "
             f"Received: {freeze!r}"
         )
+
+
+def _is_integer(value):
+    # To Python True is 1, to whoever passes it it is not.
+    return isinstance(value, Integral) and not isinstance(value, bool)
