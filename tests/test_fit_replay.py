@@ -14,6 +14,7 @@ from keras_learned_rule.fit.callback import LearnedRule
 from keras_learned_rule.fit.model import LearnedRuleModel
 from keras_learned_rule.fit.readout import few_shot_accuracy
 from keras_learned_rule.fit.replay import Replay
+from keras_learned_rule.fit.step import learned_rule_step
 
 RAGGED = 3 * BATCH + 5
 
@@ -23,18 +24,19 @@ def numbered(first, count):
     return tf.reshape(tf.range(first, first + count, dtype=tf.float32), (count, 1))
 
 
-def filled_by_hand(x, least=128, seed=0):
-    """The batches of a fit over `x` as the rule gets them."""
-    replay, filled = Replay(least, (None, FEATURES), seed), []
-    for step, batch in enumerate(cases.batches(x)):
+def filled_by_hand(x, size, first=0):
+    """The batches of an epoch over `x` as the rule gets them, from step `first`."""
+    replay, filled = Replay(128, (None, FEATURES), seed=0), []
+    for step, batch in enumerate(cases.batches(x, size), first):
         filled.append(replay.fill(tf.constant(batch), step))
         replay.keep(tf.constant(batch), applied=True)
     return filled
 
 
-def fit(model, x, **options):
-    callback = LearnedRule(cases.compact_rule(), **options)
-    model.fit(x, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[callback])
+def fit(model, x, *others, batch_size=BATCH, epochs=1, **options):
+    callbacks = [LearnedRule(cases.compact_rule(), **options), *others]
+    data = dict(batch_size=batch_size, epochs=epochs, shuffle=False)
+    model.fit(x, verbose=0, callbacks=callbacks, **data)
     return cases.arrays(model)
 
 
@@ -83,14 +85,22 @@ def test_what_is_not_kept_is_not_drawn(forget):
     assert set(np.array(replay.fill(numbered(1, 1), step=1))[:, 0]) == {1}
 
 
-@pytest.mark.parametrize("options", [{}, {"jit_compile": True}, {"run_eagerly": True}], ids=str)
-def test_a_fit_equals_the_update_by_hand_over_filled_batches(options):
-    x, rule = cases.examples(RAGGED), cases.compact_rule()
+@pytest.mark.parametrize("size, count", [(BATCH, RAGGED), (150, 2 * 150 + 7)])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"jit_compile": True}, {"run_eagerly": True}, {"steps_per_execution": 2}],
+    ids=str,
+)
+def test_a_fit_equals_the_update_by_hand_over_filled_batches(options, size, count):
+    x, rule = cases.examples(count), cases.compact_rule()
     model = cases.compiled(**options)
-    expected = cases.weights_by_hand(model, rule, filled_by_hand(x))
-    plain = cases.weights_by_hand(model, rule, cases.batches(x))
-    fit(model, x)
-    cases.assert_model_has(model, expected)
+    filled = filled_by_hand(x, size)
+    # What fills the last batch is of earlier ones, large or small.
+    assert len(np.unique(filled[-1], axis=0)) > (30 if size == BATCH else 90)
+    expected = cases.weights_by_hand(model, rule, filled)
+    plain = cases.weights_by_hand(model, rule, cases.batches(x, size))
+    fit(model, x, batch_size=size)
+    cases.assert_model_has(model, expected, tolerance=1e-4)
     assert np.abs(expected[0]["w"] - plain[0]["w"]).max() > 1e-3
 
 
@@ -112,16 +122,61 @@ def test_equal_seeds_draw_equally():
     assert np.abs(first[0] - fit(others[1], x, seed=2)[0]).max() > 1e-5
 
 
-def test_a_bad_batch_does_not_poison_later_fits():
-    model = LearnedRuleModel(cases.network(), cases.compact_rule())
+@pytest.mark.filterwarnings("error:.*non-finite")
+def test_a_bad_batch_does_not_poison_later_steps():
+    binding, x = RuleBinding(cases.network(), cases.compact_rule()), cases.examples()
+    good, bad = x[:BATCH], np.full_like(x[:BATCH], np.nan)
+    for batch in (good, bad):
+        learned_rule_step(binding, batch)
+    binding.guard.reset()
+    logs = [learned_rule_step(binding, good) for _ in range(5)]
+    assert [float(log["applied"]) for log in logs] == [1.0] * 5
+    assert binding.raise_on_failure() is False
+
+
+def test_a_model_of_ones_own_forgets_the_examples_of_the_fit_before():
+    x, model = cases.examples(), LearnedRuleModel(cases.network(), cases.compact_rule())
     model.compile()
-    x = cases.examples()
-    bad = x.copy()
-    bad[BATCH] = np.nan
-    with pytest.raises(ValueError, match="x must be finite"):
-        model.fit(bad, batch_size=BATCH, shuffle=False, verbose=0)
-    model.fit(x, epochs=5, batch_size=BATCH, verbose=0)
-    assert all(np.isfinite(w).all() for w in model.get_weights())
+    model.fit(1000.0 + x, batch_size=BATCH, verbose=0)
+    model.fit(x, batch_size=BATCH, verbose=0)
+    seen = np.array(model._binding.replay.fill(tf.constant(x[:BATCH]), step=0))
+    assert np.abs(seen).max() < 500
+
+
+class Stop(Exception):
+    pass
+
+
+class StopInSecondEpoch(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            raise Stop
+
+
+def test_an_interrupted_fit_goes_on_without_earlier_examples(tmp_path):
+    x, rule = cases.examples(), cases.compact_rule()
+
+    def backup():
+        return keras.callbacks.BackupAndRestore(tmp_path / "backup")
+
+    model = cases.compiled()
+    filled = filled_by_hand(x, BATCH) + filled_by_hand(x, BATCH, first=4)
+    expected = cases.weights_by_hand(model, rule, filled)
+    with pytest.raises(Stop):
+        fit(model, x, backup(), StopInSecondEpoch(), epochs=2)
+    resumed = cases.compiled()
+    fit(resumed, x, backup(), epochs=2)
+    cases.assert_model_has(resumed, expected, tolerance=1e-4)
+
+
+def test_examples_are_not_cut_in_pieces():
+    wide = tf.data.Dataset.from_generator(
+        lambda: iter([np.ones((BATCH, 2 * FEATURES), "float32")] * 2),
+        output_signature=tf.TensorSpec((None, None), tf.float32),
+    )
+    model = cases.compiled()
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        fit(model, wide, batch_size=None, total_steps=2)
 
 
 def test_examples_are_not_saved(tmp_path):
@@ -149,8 +204,16 @@ def test_the_published_rule_and_unknown_sizes_do_without():
     )
     words = tf.ones((2, 7, FEATURES))
     assert RuleBinding(pooled).replay.fill(words, 0) is words
-    with pytest.raises(ValueError, match="replay must be 'auto' or 0.*Received: 64, with 1 repl"):
-        RuleBinding(pooled, replay=64)
+    with pytest.warns(UserWarning, match="replay=64 has no effect.*Received: 1 replicas, inputs"):
+        binding = RuleBinding(pooled, replay=64)
+    assert binding.replay.fill(words, 0) is words
+
+
+def test_inputs_that_are_too_large_to_keep(monkeypatch):
+    monkeypatch.setattr(module, "MOST_NUMBERS", 128 * FEATURES - 1)
+    x = tf.constant(cases.examples(BATCH))
+    assert RuleBinding(cases.network()).replay.fill(x, 0) is x
+    assert RuleBinding(cases.network(), replay=20).replay.fill(x, 0).shape == (20, FEATURES)
 
 
 @pytest.mark.parametrize("replay", [-1, True, 12.5, "never", None])

@@ -117,6 +117,14 @@ def _by_kind(results):
     return found
 
 
+def _titles(by_data):
+    return {
+        kind: title
+        for kind, title in KINDS.items()
+        if any(kind in kinds for kinds in by_data.values())
+    }
+
+
 def findings(results):
     """Paper and ours, side by side."""
     rows = []
@@ -137,7 +145,7 @@ def tables(results):
     """Markdown: a table for each kind of change."""
     parts = []
     by_data = _by_kind(results)
-    for kind, title in KINDS.items():
+    for kind, title in _titles(by_data).items():
         values = sorted({v for kinds in by_data.values() for v in kinds.get(kind, {})})
         body = [
             [TITLES[data], *(mean_and_error(kinds[kind].get(v, [])) for v in values)]
@@ -152,11 +160,11 @@ def draw(results, path):
     """The picture."""
     by_data = _by_kind(results)
     panels = {
-        KINDS[kind]: {
+        title: {
             TITLES[data]: percent({v: x for v, x in kinds[kind].items() if v > 0})
             for data, kinds in by_data.items()
             if kind in kinds
         }
-        for kind in KINDS
+        for kind, title in _titles(by_data).items()
     }
     curves(path, panels, "")

@@ -9,6 +9,7 @@ from keras import layers, ops
 
 from keras_learned_rule.fit.binding import RuleBinding
 from keras_learned_rule.fit.memory import initial_memory
+from keras_learned_rule.fit.replay import REFERENCE_BATCH
 from keras_learned_rule.fit.step import learned_rule_step
 
 BASE_WIDTHS = (128, 128, 128, 128, 32)
@@ -196,6 +197,8 @@ class RuleTrainer:
             base_model, inputs, widths, activation, batch_norm=batch_norm
         )
         self.network = self._fresh()
+        # All batches are of one size: unless it is small, no example has to be kept.
+        replay = replay if batch < REFERENCE_BATCH else 0
         self._binding = RuleBinding(self.network, rule, replay=replay)
         self._loop = Loop(functools.partial(learned_rule_step, self._binding), batch)
 

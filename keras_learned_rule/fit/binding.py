@@ -68,8 +68,8 @@ class RuleBinding:
         seed: Non-negative integer, of the initial backward weights and of replay. Defaults to `0`.
         replay: To how many examples smaller batches are filled up, see `LearnedRule`. Defaults to
             `"auto"`.
-        memory: The `memory` of another binding of this model, to go on where that one stands, or
-            None to start afresh. Defaults to `None`.
+        memory: The `memory` of another binding of this model, to go on where that one stands
+            (but for the examples kept for replay), or None to start afresh. Defaults to `None`.
 
     Attributes:
         rule: The `UpdateRule`.
@@ -123,11 +123,10 @@ class RuleBinding:
         checks.check_width(spec, kernels[-1].shape[-1])
         self.plan = reading.plan
         self.input_shape = tuple(model.inputs[0].shape)
-        least = resolve_replay(replay, spec, model)
+        self.replay = Replay(resolve_replay(replay, spec, model), self.input_shape, seed)
         self.statistics = MovingStatistics(model, reading.variables, reading.tail)
         with model.distribute_strategy.scope():
             self.guard = Guard()
-            self.replay = Replay(least, self.input_shape, seed)
             self.memory = RuleMemory() if memory is None else memory
             named = _named_by_place(model, reading.variables)
             initial = initial_memory(spec, named, seed)

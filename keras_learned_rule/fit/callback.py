@@ -32,10 +32,10 @@ class LearnedRule(FailureWatch):
     - A last batch of a single example is skipped: the rule learns from batch statistics.
     - Batch normalisation ends with moving statistics that fit the final weights.
     - Logs: "update_size", how far a step turned the weights of a unit, in radians (root mean
-      square over units, mean over layers); "effective_rank", over how many directions the batch
-      spreads in the embedding; "few_shot_accuracy" with `probe`; "val_effective_rank" with
-      validation data. EarlyStopping needs a `mode` for them. Callbacks that should see
-      "few_shot_accuracy" come after this one.
+      square over units, mean over layers); "effective_rank", over how many directions the batch,
+      as filled up by replay, spreads in the embedding; "few_shot_accuracy" with `probe`;
+      "val_effective_rank" with validation data. EarlyStopping needs a `mode` for them. Callbacks
+      that should see "few_shot_accuracy" come after this one.
     - A batch with NaN or infinite values ends the fit with a ValueError. Weights that would
       become non-finite end it with a RuntimeWarning. Both leave the last good weights.
     - Each fit is an inner loop of its own, with its own schedule, running means and, for a rule
@@ -60,10 +60,11 @@ class LearnedRule(FailureWatch):
         seed: Non-negative integer, of the draws of replay and of the initial backward weights of a
             rule with a neuron network, which "compact" has not. Defaults to `0`.
         replay: Batches of fewer examples than this are filled up to it with earlier examples of
-            the fit, drawn at random from the latest 8,192 (or 64 MiB), which are not saved; 0 for
-            never. "auto" is 128 for compact rules, which are meta-trained with batches of this
-            size, and 0 for the published one, for inputs of unknown size and with several
-            replicas. Defaults to `"auto"`.
+            the fit, drawn at random from the latest 8,192, or 64 MiB, or `replay` where that is
+            more; they are not saved, and a fit that goes on after an interruption begins without.
+            0 for never. "auto" is 128 for compact rules, which are meta-trained with batches of
+            this size, and 0 for the published one, for inputs of more than 131,072 numbers or of
+            unknown size and with several replicas. Defaults to `"auto"`.
 
     Attributes:
         rule: The `UpdateRule`.

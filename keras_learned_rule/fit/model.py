@@ -98,6 +98,7 @@ class LearnedRuleModel(keras.Model):
         if not self.built:
             self(keras.Input(batch_shape=self.input_shape))
         self.make_train_function()
+        self._binding.replay.clear()
         given = inspect.signature(super().fit).bind(*args, **kwargs)
         others = keras.tree.flatten(given.arguments.get("callbacks") or [])
         given.arguments["callbacks"] = [FailureWatch(self._binding.guard), *others]

@@ -1,6 +1,7 @@
 """Earlier examples of a fit, which fill small batches up."""
 
 import math
+import warnings
 
 # The examples of a step with which the compact rule is meta-trained.
 REFERENCE_BATCH = 128
@@ -19,22 +20,22 @@ def resolve_replay(replay, spec, model):
 
     Returns:
         An integer, 0 for never. "auto" is `REFERENCE_BATCH` for compact rules; it is 0 for the
-        published rule, which was meta-trained without, and where replay is not possible.
-
-    Raises:
-        ValueError: An explicit `replay` is not possible with this model.
+        published rule, which was meta-trained without, for inputs of which as many examples are
+        too large to keep, and where replay is not possible, which else is warned of.
     """
     replicas = model.distribute_strategy.num_replicas_in_sync
     shape = model.inputs[0].shape[1:]
     possible = replicas == 1 and None not in shape
     if replay == "auto":
-        return REFERENCE_BATCH if possible and spec.merge == "compact" else 0
+        fits = possible and REFERENCE_BATCH * math.prod(shape) <= MOST_NUMBERS
+        return REFERENCE_BATCH if fits and spec.merge == "compact" else 0
     if replay and not possible:
-        raise ValueError(
-            "replay must be 'auto' or 0 with several replicas, or inputs of unknown size. "
-            f"Received: {replay!r}, with {replicas} replicas and inputs of shape {tuple(shape)}"
+        warnings.warn(
+            f"replay={replay} has no effect with several replicas, or with inputs of unknown size. "
+            f"Received: {replicas} replicas, inputs of shape {tuple(shape)}",
+            stacklevel=3,
         )
-    return replay
+    return replay if possible else 0
 
 
 class Replay:
@@ -62,25 +63,29 @@ class Replay:
     """
 
     def __init__(self, least, input_shape, seed):
-        self._least, self._seed = least, seed
+        self._least = least
+        self._seed = seed % 2**63
         self._shape = tuple(input_shape[1:])
-        if least:
-            self._allocate()
+        self._examples = None
 
     def _allocate(self):
+        # Not before the first step: a model that only predicts needs no room.
+        if self._examples is not None:
+            return
         import tensorflow as tf
 
         room = min(MOST_EXAMPLES, MOST_NUMBERS // math.prod(self._shape))
         self._room = max(self._least, room)
-        zeros = tf.zeros((self._room, *self._shape))
-        self._examples = tf.Variable(zeros, trainable=False, name="replay")
-        # int64, since a GPU has no variables of int32.
-        self._kept = tf.Variable(tf.zeros((), "int64"), trainable=False, name="replay_kept")
-        self._next = tf.Variable(tf.zeros((), "int64"), trainable=False, name="replay_next")
+        with tf.init_scope():  # The first step may be one that is being compiled.
+            zeros = tf.zeros((self._room, *self._shape))
+            self._examples = tf.Variable(zeros, trainable=False, name="replay")
+            # int64, since a GPU has no variables of int32.
+            self._kept = tf.Variable(tf.zeros((), "int64"), trainable=False, name="replay_kept")
+            self._next = tf.Variable(tf.zeros((), "int64"), trainable=False, name="replay_next")
 
     def clear(self):
         """Forgets all examples."""
-        if self._least:
+        if self._examples is not None:
             self._kept.assign(0)
             self._next.assign(0)
 
@@ -95,11 +100,13 @@ class Replay:
             A float32 tensor of at least `least` examples: x first, and as long as none is kept x
             over and over.
         """
-        if not self._concerns(x):
+        # What is known when the step is compiled need not be looked at in it.
+        if not self._least or (x.shape[0] or 0) >= self._least:
             return x
         import tensorflow as tf
 
-        x = tf.reshape(x, (-1, *self._shape))
+        self._allocate()
+        x = self._in_shape(x)
         given = tf.shape(x, "int64")[0]
         missing = tf.maximum(self._least - given, 0)
         seed = tf.stack([tf.constant(self._seed, "int64"), tf.cast(step, "int64")])
@@ -116,11 +123,12 @@ class Replay:
             x: float32 tensor `[batch, ...]`, not filled up.
             applied: Scalar bool, whether the batch was used; if false nothing is kept.
         """
-        if not self._concerns(x):
+        if not self._least:
             return
         import tensorflow as tf
 
-        x = tf.reshape(x, (-1, *self._shape))[: self._room]
+        self._allocate()
+        x = self._in_shape(x)[: self._room]
         count = tf.shape(x, "int64")[0]
         rows = (self._next + tf.range(count)) % self._room
         values = tf.where(applied, x, tf.gather(self._examples, rows))
@@ -129,6 +137,8 @@ class Replay:
         self._next.assign((self._next + count) % self._room)
         self._kept.assign(tf.minimum(self._kept + count, self._room))
 
-    def _concerns(self, x):
-        # A batch of unknown size may be a small one.
-        return self._least > 0 and (x.shape[0] is None or x.shape[0] < self._least)
+    def _in_shape(self, x):
+        # A last axis of length 1 may be missing, or one too many; no example is cut in pieces.
+        import tensorflow as tf
+
+        return tf.reshape(x, tf.concat([tf.shape(x)[:1], self._shape], axis=0))

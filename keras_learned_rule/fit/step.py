@@ -28,8 +28,8 @@ def learned_rule_step(binding, x):
     Returns:
         A dict of scalar float32 tensors: "update_size", how far the step turned the weights of a
         unit (see `turn`), mean over layers; "effective_rank", the participation ratio of the
-        embedding's covariance in this batch, between 1 and the number of output units; and
-        "applied", 1 if the weights were changed and else 0.
+        embedding's covariance in this batch, as filled up, between 1 and the number of output
+        units; and "applied", 1 if the weights were changed and else 0.
 
     Raises:
         ValueError: `binding` is none, or `x` does not have the model's input shape.
