@@ -100,7 +100,7 @@ def test_backward_weights_take_part():
     model = cases.compiled()
     start = cases.backward_weights(model, rule, seed=3)
     expected = cases.weights_by_hand(model, rule, cases.batches(x), backward=start)
-    callback = LearnedRule(rule, replay=0, seed=3)
+    callback = LearnedRule(rule, seed=3)
     model.fit(x, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[callback])
     cases.assert_model_has(model, expected)
     for v, layer, before in zip(callback.memory.backward_weights.values(), expected, start):
@@ -151,7 +151,7 @@ def test_traces_once(monkeypatch):
         monitor, "learned_rule_step", lambda *args: traces.append(1) or step(*args)
     )
     model = cases.compiled()
-    callback = LearnedRule(cases.compact_rule(), replay=0)
+    callback = LearnedRule(cases.compact_rule())
     model.fit(cases.examples(RAGGED), batch_size=BATCH, epochs=4, verbose=0, callbacks=[callback])
     assert len(traces) == 1
 
@@ -173,14 +173,14 @@ def test_labels_do_not_matter():
     for y in (None, labels(x)):
         keras.utils.set_random_seed(1)
         model = cases.compiled(loss="mse")
-        model.fit(x, y, verbose=0, callbacks=[LearnedRule(rule, replay=0)])
+        model.fit(x, y, verbose=0, callbacks=[LearnedRule(rule)])
         results.append(cases.arrays(model))
     cases.assert_same(*results)
 
 
 def test_an_instance_can_be_used_again():
     x, rule = cases.examples(), cases.published_rule()
-    callback = LearnedRule(rule, replay=0)
+    callback = LearnedRule(rule)
     results = []
     for _ in range(2):
         keras.utils.set_random_seed(1)
@@ -194,7 +194,7 @@ def test_frozen_layers_stay():
     model = cases.compiled()
     before = model.get_layer("embedding").kernel.numpy()
     first = model.get_layer("first").kernel.numpy()
-    callback = LearnedRule(cases.compact_rule(), replay=0, freeze=("embedding",))
+    callback = LearnedRule(cases.compact_rule(), freeze=("embedding",))
     model.fit(cases.examples(), verbose=0, callbacks=[callback])
     np.testing.assert_array_equal(before, model.get_layer("embedding").kernel)
     assert np.abs(first - model.get_layer("first").kernel).max() > 1e-3

@@ -123,10 +123,11 @@ class RuleBinding:
         checks.check_width(spec, kernels[-1].shape[-1])
         self.plan = reading.plan
         self.input_shape = tuple(model.inputs[0].shape)
-        self.replay = Replay(resolve_replay(replay, spec, model), self.input_shape, seed)
+        least = resolve_replay(replay, spec, model)
         self.statistics = MovingStatistics(model, reading.variables, reading.tail)
         with model.distribute_strategy.scope():
             self.guard = Guard()
+            self.replay = Replay(least, self.input_shape, seed)
             self.memory = RuleMemory() if memory is None else memory
             named = _named_by_place(model, reading.variables)
             initial = initial_memory(spec, named, seed)

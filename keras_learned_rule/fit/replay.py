@@ -66,28 +66,24 @@ class Replay:
         self._least = least
         self._seed = seed % 2**63
         self._shape = tuple(input_shape[1:])
-        self._examples = None
+        if least:
+            self._allocate()
 
+    # Not in the first step: a step that makes variables is compiled twice.
     def _allocate(self):
-        # Not before the first step: a model that only predicts needs no room.
-        if self._examples is not None:
-            return
         import tensorflow as tf
 
         room = min(MOST_EXAMPLES, MOST_NUMBERS // math.prod(self._shape))
         self._room = max(self._least, room)
-        with tf.init_scope():  # The first step may be one that is being compiled.
-            zeros = tf.zeros((self._room, *self._shape))
-            self._examples = tf.Variable(zeros, trainable=False, name="replay")
-            # int64, since a GPU has no variables of int32.
-            self._kept = tf.Variable(tf.zeros((), "int64"), trainable=False, name="replay_kept")
-            self._next = tf.Variable(tf.zeros((), "int64"), trainable=False, name="replay_next")
+        zeros = tf.zeros((self._room, *self._shape))
+        self._examples = tf.Variable(zeros, trainable=False, name="replay")
+        # How many were ever kept; int64, since a GPU has no variables of int32.
+        self._seen = tf.Variable(tf.zeros((), "int64"), trainable=False, name="replay_seen")
 
     def clear(self):
         """Forgets all examples."""
-        if self._examples is not None:
-            self._kept.assign(0)
-            self._next.assign(0)
+        if self._least:
+            self._seen.assign(0)
 
     def fill(self, x, step):
         """Adds kept examples, drawn at random, to a small batch.
@@ -105,16 +101,15 @@ class Replay:
             return x
         import tensorflow as tf
 
-        self._allocate()
         x = self._in_shape(x)
         given = tf.shape(x, "int64")[0]
         missing = tf.maximum(self._least - given, 0)
         seed = tf.stack([tf.constant(self._seed, "int64"), tf.cast(step, "int64")])
-        kept = tf.maximum(self._kept, 1)
-        rows = tf.random.stateless_uniform([missing], seed, 0, kept, "int64")
+        kept = tf.minimum(self._seen, self._room)
+        rows = tf.random.stateless_uniform([missing], seed, 0, tf.maximum(kept, 1), "int64")
         earlier = tf.gather(self._examples, rows)
         own = tf.gather(x, tf.range(missing) % given)
-        return tf.concat([x, tf.where(self._kept > 0, earlier, own)], axis=0)
+        return tf.concat([x, tf.where(kept > 0, earlier, own)], axis=0)
 
     def keep(self, x, applied):
         """Keeps the examples of a batch, in place of the oldest ones.
@@ -127,15 +122,12 @@ class Replay:
             return
         import tensorflow as tf
 
-        self._allocate()
         x = self._in_shape(x)[: self._room]
         count = tf.shape(x, "int64")[0]
-        rows = (self._next + tf.range(count)) % self._room
+        rows = (self._seen + tf.range(count)) % self._room
         values = tf.where(applied, x, tf.gather(self._examples, rows))
         self._examples.scatter_update(tf.IndexedSlices(values, rows))
-        count = tf.where(applied, count, tf.zeros_like(count))
-        self._next.assign((self._next + count) % self._room)
-        self._kept.assign(tf.minimum(self._kept + count, self._room))
+        self._seen.assign_add(tf.where(applied, count, tf.zeros_like(count)))
 
     def _in_shape(self, x):
         # A last axis of length 1 may be missing, or one too many; no example is cut in pieces.
