@@ -9,6 +9,9 @@ from keras_learned_rule.rule.theta import init_theta
 
 SMALL = dict(hidden_width=6, top_width=5, delta_channels=4, readout_channels=3, top_layers=1)
 CHEAP = RuleSpec.compact()
+LEARNED_HEBB = RuleSpec.compact(
+    terms=("competition", "learned_hebb"), hidden_width=6, readout_channels=3
+)
 NEURON = RuleSpec.compact(neuron_network=True, **SMALL)
 
 

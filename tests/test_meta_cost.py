@@ -13,6 +13,7 @@ CASES = {
     "two terms": (RuleSpec.compact(terms=("competition", "decorrelation")), BASE, 64),
     "few examples": (RuleSpec.compact(), (512, 512, 32), 16),
     "many examples": (RuleSpec.compact(), (64, 32), 1024),
+    "learned Hebb": (RuleSpec.compact(terms=("competition", "learned_hebb")), BASE, 128),
     "neuron network": (RuleSpec.compact(neuron_network=True), BASE, 128),
     "wide neurons": (RuleSpec.compact(neuron_network=True, hidden_width=48), (64, 32), 64),
     "published": (RuleSpec.published(), BASE, 128),

@@ -21,6 +21,7 @@ from keras_learned_rule.rule.update import inner_rate, unsupervised_update
 
 RULES = {
     "compact": rule_cases.CHEAP,
+    "learned Hebb": rule_cases.LEARNED_HEBB,
     "neuron": rule_cases.NEURON,
     "published": rule_cases.published(5, learning_rate=0.05),
 }

@@ -15,7 +15,7 @@ from keras_learned_rule.rule.theta import MAX_STEP
 from keras_learned_rule.rule.update import forward, unsupervised_update, with_memory
 
 RATE = 0.5
-COMPACT = {"cheap": cases.CHEAP, "neuron": cases.NEURON}
+COMPACT = {"cheap": cases.CHEAP, "learned": cases.LEARNED_HEBB, "neuron": cases.NEURON}
 ALL = {**COMPACT, "published": cases.published(5)}
 compact_rules = pytest.mark.parametrize("spec", COMPACT.values(), ids=COMPACT)
 all_rules = pytest.mark.parametrize("spec", ALL.values(), ids=ALL)

@@ -13,6 +13,8 @@ KEPT_SQUARES = 0.5  # Correlations of a layer's units, for a term.
 KEPT_FORWARD, KEPT_STANDARDIZED, KEPT_A_TERM_ON_UNITS = 6, 5, 1
 # Of a layer's hidden states, for a block of convolution, batch normalisation and relu.
 KEPT_A_BLOCK = 5
+# Of a layer's activations, for a hidden channel of the learned Hebbian term.
+KEPT_A_LEARNED_CHANNEL = 2
 
 
 def state_bytes(spec, widths):
@@ -74,6 +76,9 @@ def activation_bytes(spec, widths, batch, labelled=0):
     squares = KEPT_SQUARES * len(spec.terms)
     pairs = zip(widths, widths[1:])
     floats += sum(matrices * lower * upper + squares * upper**2 for lower, upper in pairs)
+    if "learned_hebb" in spec.terms:
+        kept = KEPT_A_LEARNED_CHANNEL * spec.hidden_width + spec.readout_channels
+        floats += batch * kept * (sum(widths[:-1]) + sum(widths[1:]))
     if spec.neuron_network:
         floats += batch * _neuron_channels(spec, widths)
     return int(FLOAT_BYTES * floats)

@@ -93,6 +93,8 @@ def _term_products(spec, lower, upper, batch):
     competed = [] if "competition" in spec.terms else hebbian[2]
     spread = 0, 0, competed + [Product(batch, lower, upper), Product(lower, batch, upper)]
     correlated = 0, 0, [Product(upper, batch, upper), Product(lower, upper, upper)]
+    read = [Product(n * batch, spec.hidden_width, spec.readout_channels) for n in (lower, upper)]
+    learned = 0, 0, [*read, Product(lower, summed, upper)]
     # How many readouts of the units below and above, and which products.
     terms = {
         "0_order": low_rank,
@@ -111,6 +113,7 @@ def _term_products(spec, lower, upper, batch):
         "decorrelation": correlated,
         "scaled_decorrelation": correlated,
         "large_decay": (0, 0, []),
+        "learned_hebb": learned,
         "w_base": (0, 0, []),
     }
     # The two are linear in what they correlate the inputs with, and share a product.

@@ -37,6 +37,7 @@ class LayerSignals(NamedTuple):
         rows_lower: Readouts of the hidden states below, from `readout_rows`, None likewise.
         rows_upper: Readouts of the hidden states above, likewise.
         temperature: Scalar, the softmax temperature of competition (compact merge).
+        learned: Parameters of the learned Hebbian term, from `learned_functions`, None without it.
         competed: [n_lower, n_upper], what competition changes, averaged over the latest steps; None
             for a rule that does not average.
     """
@@ -49,4 +50,5 @@ class LayerSignals(NamedTuple):
     rows_lower: Any = None
     rows_upper: Any = None
     temperature: Any = None
+    learned: Any = None
     competed: Any = None

@@ -19,12 +19,12 @@ class RuleSpec:
         terms: Names of the weight-change terms, in the order of the merge coefficients.
         neuron_network: Whether hidden states `h`, deltas and backward weights exist. Without them
             the terms that read hidden states are not available, and nothing is computed for them.
-        hidden_width: Channels of `h`.
+        hidden_width: Channels of `h`, and of the functions of the learned Hebbian term.
         hidden_layers: Convolution blocks of the neuron network after the first.
         top_width: Channels inside the network that makes the top delta.
         top_layers: Its last blocks.
         delta_channels: Channels of the deltas that travel down.
-        readout_channels: Channels of each low-rank readout.
+        readout_channels: Channels of each low-rank readout, also of that term's.
         batch_kernel: Kernel width along the examples. 1 makes the rule blind to their order.
         unit_kernel: Kernel width along the units. 1 makes the rule blind to their order.
         top_kernel: Kernel width of the first convolution of the top network.

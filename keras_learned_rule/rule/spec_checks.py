@@ -3,7 +3,7 @@
 import math
 import numbers
 
-from keras_learned_rule.rule.term_names import READOUTS, TERMS, competes
+from keras_learned_rule.rule.term_names import NEED_COMPACT, READOUTS, TERMS, competes
 
 # The smallest value of each field that is an integer.
 _LEAST = {
@@ -116,6 +116,12 @@ def _check_merge(fields):
         raise ValueError(
             "running_competition must be False without a competition term. "
             f"Received: terms={fields['terms']}, running_competition=True"
+        )
+    unpublished = [t for t in fields["terms"] if t in NEED_COMPACT]
+    if merge == "published" and unpublished:
+        raise ValueError(
+            f"terms must not be of {list(NEED_COMPACT)} with the published merge, which has no "
+            f"parameters for them. Received: {unpublished}"
         )
     if fields["groups"] not in ((1,) if merge == "published" else (1, 3)):
         raise ValueError(

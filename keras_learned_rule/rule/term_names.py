@@ -31,7 +31,9 @@ READOUTS = {
 # Those of the compact rule: the published rule has no term that lets units compete.
 COMPACT_TERMS = ("competition", "competition_spread", "hebb_z", "scaled_decorrelation")
 # Earlier compact rules and the fixed rule have decorrelation whatever the width.
-TERMS = (*PUBLISHED_TERMS, *COMPACT_TERMS, "decorrelation")
+TERMS = (*PUBLISHED_TERMS, *COMPACT_TERMS, "decorrelation", "learned_hebb")
+# Terms with parameters of their own, which only the compact merge has.
+NEED_COMPACT = ("competition", "competition_spread", "learned_hebb")
 
 
 def competes(terms):

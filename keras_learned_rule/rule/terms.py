@@ -8,6 +8,7 @@ paper: appendix A, with the equations that its code computes. `competition`,
 from keras import ops
 
 from keras_learned_rule.rule.layer_parameters import REFERENCE_WIDTH
+from keras_learned_rule.rule.learned_hebb import learned_hebb
 from keras_learned_rule.rule.products import product, product_over_examples
 from keras_learned_rule.rule.scaling import column_rms_one, example_count
 
@@ -147,6 +148,9 @@ def _scaled_decorrelation(s):
     # reference it is the same, scaled or not.
     width = ops.cast(ops.shape(s.w)[1], s.w.dtype)
     return _decorrelation(s) * ops.sqrt(REFERENCE_WIDTH / width)
+
+
+_term("learned_hebb")(learned_hebb)
 
 
 @_term("0_order")

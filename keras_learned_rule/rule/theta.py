@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 
 from keras_learned_rule.rule.layer_parameters import SHORTAGES, merge_arrays
+from keras_learned_rule.rule.learned_hebb import learned_hebb_arrays
 from keras_learned_rule.rule.term_names import READOUTS
 
 # Starting values of the compact merge, for the first, the middle and the last layers: the rule that
@@ -48,6 +49,7 @@ def theta_shapes(spec):
         shapes.update(_top_shapes(spec))
         shapes.update(_neuron_shapes(spec))
         shapes.update(_readout_shapes(spec))
+    shapes.update(learned_hebb_arrays(spec))
     if spec.merge == "published":
         for direction in _directions(spec):
             shapes[f"merge/{direction}/coefficients"] = (len(spec.terms),)
@@ -160,7 +162,9 @@ def init_theta(spec, seed=0):
     rng = np.random.default_rng(seed)
     theta = {}
     for name, shape in theta_shapes(spec).items():
-        if name.endswith("kernel"):
+        if name.startswith("learned_hebb/") and not name.endswith("offset"):
+            theta[name] = np.tile(_truncated_normal(rng, shape[1:]), (spec.groups, 1, 1))
+        elif name.endswith("kernel"):
             theta[name] = _truncated_normal(rng, shape)
         elif name.startswith("merge/"):
             theta[name] = _merge_start(spec, name, shape)

@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_learned_rule.rule import merge
 from keras_learned_rule.rule.layer_parameters import layer_parameters
+from keras_learned_rule.rule.learned_hebb import learned_functions
 from keras_learned_rule.rule.neuron import hidden_states, lower_hidden_states
 from keras_learned_rule.rule.products import product
 from keras_learned_rule.rule.readouts import readout_rows
@@ -219,7 +220,10 @@ def _published_layer(spec, theta, plan, state, see, i, learning_rate):
 def _compact_layer(spec, theta, plan, state, see, i, learning_rate):
     old = state[i]
     own = layer_parameters(spec, theta, state, i)
-    signals = see("forward")._replace(temperature=ops.exp(own["log_temperature"]))
+    signals = see("forward")._replace(
+        temperature=ops.exp(own["log_temperature"]),
+        learned=learned_functions(spec, theta, i, len(state)),
+    )
     new = dict(old)
     if spec.running_competition:
         change, examples = competition_change(signals), example_count(signals.z_upper.values)

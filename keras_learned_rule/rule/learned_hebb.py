@@ -1,0 +1,94 @@
+"""A Hebbian term whose functions of what is below and above the weights are learned.
+
+A Hebbian change correlates the input of the weights with the response of their unit. Here both go
+through a small network first, the same for every unit of a layer: one hidden layer of rectified
+channels, read out as a few numbers. Beside its own value a unit sees how strong the example is in
+its layer, and its own statistics, so that the change remains local to the two units and their
+layers: there are no deltas and no backward weights.
+"""
+
+from keras import ops
+
+from keras_learned_rule.rule.layer_parameters import layer_blend
+from keras_learned_rule.rule.products import product_over_examples
+
+NAME = "learned_hebb"
+# What the networks see: of the unit on the example, of the example, of the unit.
+FEATURES = {
+    "lower": ("x", "mean", "strength", "deviation"),
+    "upper": ("z", "x", "share", "mean", "strength", "bias"),
+}
+_TINY = 1e-12
+
+
+def learned_hebb_arrays(spec):
+    """Shapes of the arrays of theta that the term has; the first axis is the place of the layer.
+
+    Args:
+        spec: A `RuleSpec`.
+
+    Returns:
+        A dict from name, such as "learned_hebb/upper/kernel", to shape tuple; empty for a rule
+        without the term.
+    """
+    if NAME not in spec.terms:
+        return {}
+    shapes = {}
+    for side, features in FEATURES.items():
+        parts = dict(
+            kernel=(len(features), spec.hidden_width),
+            offset=(spec.hidden_width,),
+            readout=(spec.hidden_width, spec.readout_channels),
+        )
+        for part, shape in parts.items():
+            shapes[f"{NAME}/{side}/{part}"] = (spec.groups, *shape)
+    return shapes
+
+
+def learned_functions(spec, theta, i, count):
+    """The parameters of layer i of `count`, by the names of `learned_hebb_arrays`."""
+    names = learned_hebb_arrays(spec)
+    if not names:
+        return None
+    blend = layer_blend(spec.groups, i, count, theta["merge/step"].dtype)
+    return {name: ops.tensordot(blend, theta[name], 1) for name in names}
+
+
+def learned_hebb(signals):
+    """The term, of root mean square 1.
+
+    Args:
+        signals: `LayerSignals` of the weight layer, with `learned` from `learned_functions`.
+
+    Returns:
+        Tensor [n_lower, n_upper].
+    """
+    x, z = signals.x_lower, signals.z_upper
+    relative = x.deviation * ops.rsqrt(ops.mean(ops.square(x.deviation)) + _TINY)
+    below = _read(signals.learned, "lower", [x.values], relative)
+    share = ops.softmax(z.values / signals.temperature, axis=-1)
+    above = [z.values, signals.x_upper.values, share]
+    bias = z.mean * ops.rsqrt(ops.square(z.mean) + ops.square(z.deviation))
+    above = _read(signals.learned, "upper", above, bias)
+    # As in competition: inputs that hardly vary hardly count.
+    change = product_over_examples(below, above) * ops.transpose(relative)
+    return change * ops.rsqrt(ops.mean(ops.square(change)) + _TINY)
+
+
+def _read(learned, side, values, of_unit):
+    """Runs the network of a side; [channels * E, n] of it, channel by channel."""
+    kernel, offset, readout = (
+        learned[f"{NAME}/{side}/{part}"] for part in ("kernel", "offset", "readout")
+    )
+    own, of_example, unit_kernel = kernel[: len(values)], kernel[len(values) : -1], kernel[-1]
+    signal = values[0]
+    example = ops.stack(
+        [ops.mean(signal, axis=-1), ops.sqrt(ops.mean(ops.square(signal), axis=-1) + _TINY)]
+    )
+    hidden = ops.matmul(ops.transpose(of_example), example)[:, :, None]
+    hidden = hidden + unit_kernel[:, None, None] * of_unit + offset[:, None, None]
+    for weights, value in zip(ops.unstack(own, len(values)), values):
+        hidden = hidden + weights[:, None, None] * value
+    channels, units = readout.shape[0], signal.shape[1]
+    flat = ops.reshape(ops.relu(hidden), (channels, -1))
+    return ops.reshape(ops.matmul(ops.transpose(readout), flat), (-1, units))
