@@ -80,15 +80,16 @@ def _read(learned, side, values, of_unit):
     kernel, offset, readout = (
         learned[f"{NAME}/{side}/{part}"] for part in ("kernel", "offset", "readout")
     )
-    own, of_example, unit_kernel = kernel[: len(values)], kernel[len(values) : -1], kernel[-1]
-    signal = values[0]
-    example = ops.stack(
-        [ops.mean(signal, axis=-1), ops.sqrt(ops.mean(ops.square(signal), axis=-1) + _TINY)]
-    )
-    hidden = ops.matmul(ops.transpose(of_example), example)[:, :, None]
-    hidden = hidden + unit_kernel[:, None, None] * of_unit + offset[:, None, None]
-    for weights, value in zip(ops.unstack(own, len(values)), values):
-        hidden = hidden + weights[:, None, None] * value
-    channels, units = readout.shape[0], signal.shape[1]
-    flat = ops.reshape(ops.relu(hidden), (channels, -1))
-    return ops.reshape(ops.matmul(ops.transpose(readout), flat), (-1, units))
+    count = len(values)
+    own, of_example, unit_kernel = kernel[:count], kernel[count:-1], kernel[-1]
+    squares = ops.mean(ops.square(values[0]), axis=-1)
+    example = ops.stack([ops.mean(values[0], axis=-1), ops.sqrt(squares + _TINY)], axis=-1)
+    by_example = ops.matmul(example, of_example)
+    by_unit = ops.transpose(of_unit) * unit_kernel + offset
+    read = [0.0] * readout.shape[1]
+    # One hidden channel after the other: compilers fuse each, and none lies in memory for long.
+    for k in range(readout.shape[0]):
+        hidden = by_example[:, k, None] + by_unit[:, k]
+        hidden = ops.relu(hidden + sum(own[f, k] * value for f, value in enumerate(values)))
+        read = [total + readout[k, c] * hidden for c, total in enumerate(read)]
+    return ops.concatenate(read, axis=0)
