@@ -1,5 +1,7 @@
 """The meta-gradient depends neither on the devices nor on the framework that compute it."""
 
+import sys
+
 import children
 import numpy as np
 import pytest
@@ -37,6 +39,22 @@ def test_two_devices_give_the_theta_of_one(folder, one_device, backend):
     theta, report = children.theta_after(folder, backend, f"{backend}-2", engine=TWO[backend])
     assert report["replicas"] == 2
     assert_close(theta, one_device[backend], 1e-5)
+
+
+POOL = """
+import glob, json, jax
+from keras_learned_rule.meta.engines.jax import split_cpu
+
+split_cpu(2)
+jax.devices()
+names = [open(path).read() for path in glob.glob("/proc/self/task/*/comm")]
+print(json.dumps(sum("XLAEigen" in name for name in names)))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_devices_that_share_a_cpu_do_not_run_out_of_threads():
+    assert children.report_of_jax(POOL) >= 8
 
 
 def test_two_workers_give_the_theta_of_one(folder, one_device):

@@ -1,5 +1,7 @@
 """The JAX engine: all local devices, tasks sharded over them."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import keras
@@ -12,6 +14,9 @@ from keras_learned_rule.meta.engines.base import Engine
 AXIS = "replicas"
 # On CPUs half of the compile time goes into optimisations of LLVM that gain nothing here.
 CPU_OPTIONS = {"xla_backend_optimization_level": 1}
+# Parts of a CPU wait for each other in threads of one pool. With a thread a core all of them may
+# come to wait, so that none is left to compute and XLA aborts the process.
+THREADS_A_CPU_DEVICE = 4
 
 
 class JaxEngine(Engine):
@@ -121,6 +126,8 @@ def split_cpu(devices):
         RuntimeError: JAX is in use already and has fewer.
     """
     if devices > 1:
+        threads = max(os.cpu_count(), THREADS_A_CPU_DEVICE * devices)
+        os.environ.setdefault("NPROC", str(threads))
         jax.config.update("jax_num_cpu_devices", devices)
 
 
