@@ -16,10 +16,9 @@ from keras_learned_rule.meta.provenance import operative_config, provenance
 from keras_learned_rule.meta.run import Intervals, Run
 from keras_learned_rule.meta.run_folder import RunFolder
 from keras_learned_rule.meta.schedule import Horizon
+from keras_learned_rule.meta.start import starting_theta
 from keras_learned_rule.meta.trainer import MetaTrainer
 from keras_learned_rule.rule.spec import RuleSpec
-from keras_learned_rule.rule.theta import init_theta
-from keras_learned_rule.rule.update_rule import UpdateRule
 
 compact_rule = gin.external_configurable(RuleSpec.compact, "compact_rule")
 published_rule = gin.external_configurable(RuleSpec.published, "published_rule")
@@ -77,8 +76,8 @@ def train(
         frozen: Names of arrays of theta that are not learned. Defaults to `()`.
         evaluation_steps: Inner steps of the evaluations.
         intervals: Defaults to `Intervals()`.
-        start_from: Preset or theta file to start from, of the same spec, or the same but for
-            `size_aware`. Defaults to `init_theta`.
+        start_from: Preset or theta file to start from, of the same rule or of one that knows less
+            (see `starting_theta`). Defaults to `init_theta`.
         tensorboard: Whether to write TensorBoard files to run_dir/tensorboard.
         dry_run: Whether to print what would run, and stop there.
         seed: Integer seed of everything random.
@@ -116,7 +115,7 @@ def train(
     check_integer("evaluation_steps", evaluation_steps, least=1)
     # First of all: some strategies must be made before TensorFlow has computed anything.
     engine = None if dry_run else make_engine()
-    theta = _starting_theta(start_from, rule, seed)
+    theta = starting_theta(start_from, rule, seed)
     how = dict(remat=remat, vectorize=vectorize, scored=scored, scales=scales or {})
     problem = Problem(rule, objective, estimator, clip_norm, **how, frozen=_frozen(frozen, theta))
     training, held_out = _loaded(rule, families, held_out, seed)
@@ -141,21 +140,6 @@ def train(
 
 def _programs(trainer):
     return len(trainer.buckets) * len(trainer.horizon.truncations)
-
-
-def _starting_theta(start_from, rule, seed):
-    if start_from is None:
-        return init_theta(rule, seed)
-    load = UpdateRule.from_preset if start_from in UpdateRule.presets() else UpdateRule.load
-    start = load(start_from)
-    if rule.size_aware and start.spec == dataclasses.replace(rule, size_aware=False):
-        return {**init_theta(rule, seed), **start.theta}
-    if start.spec != rule:
-        raise ValueError(
-            f"start_from must be a theta of the same rule, {rule}. Received: {start_from!r} of "
-            f"{start.spec}"
-        )
-    return start.theta
 
 
 def _frozen(names, theta):

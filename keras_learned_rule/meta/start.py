@@ -1,0 +1,73 @@
+"""Where meta-training starts: from new parameters, or from what another rule has learned."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_learned_rule.rule.spec import RuleSpec
+from keras_learned_rule.rule.theta import init_theta, theta_shapes
+from keras_learned_rule.rule.update_rule import UpdateRule
+
+
+def starting_theta(start_from, rule, seed):
+    """The theta that meta-training starts from.
+
+    A rule with more terms, or that is size-aware where the other is not, starts as that one: what
+    is new has coefficients of zero, and functions as `init_theta` draws them.
+
+    Args:
+        start_from: Name of a preset, path of a theta file, or None for `init_theta`.
+        rule: `RuleSpec` of the rule to be meta-trained.
+        seed: Non-negative integer, of what is drawn.
+
+    Returns:
+        A dict from name to float32 array.
+
+    Raises:
+        ValueError: The other rule differs in more than that.
+
+    Example:
+
+    ```python
+    from keras_learned_rule import RuleSpec
+    from keras_learned_rule.meta.start import starting_theta
+
+    terms = (*RuleSpec.compact().terms, "learned_hebb")
+    theta = starting_theta("compact", RuleSpec.compact(terms=terms), seed=0)
+    assert not theta["merge/coefficients"][:, terms.index("learned_hebb")].any()
+    ```
+    """
+    if start_from is None:
+        return init_theta(rule, seed)
+    load = UpdateRule.from_preset if start_from in UpdateRule.presets() else UpdateRule.load
+    start = load(start_from)
+    if not _knows_less(start.spec, rule):
+        raise ValueError(
+            f"start_from must be a theta of the same rule, or of one with fewer terms, {rule}. "
+            f"Received: {start_from!r} of {start.spec}"
+        )
+    theta = init_theta(rule, seed)
+    for name, array in start.theta.items():
+        coefficients = name.endswith("coefficients")
+        theta[name] = _by_term(array, start.spec, rule) if coefficients else array
+    return theta
+
+
+def _knows_less(spec, rule):
+    """Whether all that is learned in a rule with this spec has a place in `rule`."""
+    may_differ = {"terms", "size_aware", "hidden_width", "readout_channels"}
+    for field in dataclasses.fields(RuleSpec):
+        name = field.name
+        if name not in may_differ and getattr(spec, name) != getattr(rule, name):
+            return False
+    shapes, known = theta_shapes(rule), theta_shapes(spec)
+    fits = (name.endswith("coefficients") or shapes.get(name) == known[name] for name in known)
+    return set(spec.terms) <= set(rule.terms) and all(fits)
+
+
+def _by_term(coefficients, spec, rule):
+    """Coefficients [..., terms of spec] in the order of the terms of rule; zero for others."""
+    known = [rule.terms.index(term) for term in spec.terms]
+    placed = np.zeros((*coefficients.shape[:-1], len(rule.terms)), "float32")
+    placed[..., known] = coefficients
+    return placed

@@ -1,0 +1,63 @@
+"""A rule that knows more starts as the rule that it starts from."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import rule_cases as cases
+from keras import ops
+
+from keras_learned_rule import UpdateRule
+from keras_learned_rule.meta.start import starting_theta
+from keras_learned_rule.rule.spec import RuleSpec
+from keras_learned_rule.rule.theta import check_theta
+from keras_learned_rule.rule.update import unsupervised_update
+
+COMPACT = UpdateRule.from_preset("compact")
+GROWN = RuleSpec.compact(terms=("hebb", *COMPACT.spec.terms, "learned_hebb"), hidden_width=8)
+
+
+def updated(spec, theta):
+    _, plan, state, x = cases.case(spec, (7, 6, 5), count=20)
+    theta = {name: ops.convert_to_tensor(a, "float64") for name, a in theta.items()}
+    return unsupervised_update(spec, theta, plan, state, x, 0.5)[0]
+
+
+def test_more_terms_change_nothing_at_first():
+    theta = starting_theta("compact", GROWN, seed=0)
+    check_theta(GROWN, theta)
+    cases.assert_states_equal(updated(GROWN, theta), updated(COMPACT.spec, COMPACT.theta))
+    new = [GROWN.terms.index(term) for term in ("hebb", "learned_hebb")]
+    theta["merge/coefficients"][:, new] += 0.1
+    with pytest.raises(AssertionError):
+        cases.assert_states_equal(updated(GROWN, theta), updated(COMPACT.spec, COMPACT.theta))
+
+
+def test_what_is_new_is_drawn_with_the_seed():
+    one, other = (starting_theta("compact", GROWN, seed) for seed in (0, 1))
+    name = "learned_hebb/upper/kernel"
+    assert not np.any(one[name] == other[name])
+    np.testing.assert_array_equal(one["merge/step"], COMPACT.theta["merge/step"])
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        RuleSpec.compact(terms=("competition", "learned_hebb")),
+        dataclasses.replace(GROWN, groups=1),
+        dataclasses.replace(GROWN, size_aware=False),
+        RuleSpec.published(),
+    ],
+    ids=["fewer terms", "groups", "not size-aware", "published"],
+)
+def test_a_rule_that_knows_other_things_is_refused(rule):
+    with pytest.raises(ValueError, match="of one with fewer terms, .*Received: 'compact'"):
+        starting_theta("compact", rule, seed=0)
+
+
+def test_functions_of_another_size_are_refused(tmp_path):
+    path = str(tmp_path / "grown.safetensors")
+    UpdateRule(GROWN, starting_theta("compact", GROWN, seed=0)).save(path)
+    starting_theta(path, dataclasses.replace(GROWN, terms=(*GROWN.terms, "w_base")), seed=0)
+    with pytest.raises(ValueError, match="start_from must be a theta of the same rule"):
+        starting_theta(path, dataclasses.replace(GROWN, hidden_width=9), seed=0)
