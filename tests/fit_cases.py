@@ -22,6 +22,13 @@ def compact_rule(**overrides):
     return UpdateRule(spec, init_theta(spec))
 
 
+def learned_hebb_rule():
+    """The learned Hebbian term instead of decorrelation, with coefficients that show."""
+    rule = compact_rule(terms=("competition", "learned_hebb"), hidden_width=4, readout_channels=2)
+    coefficients = np.full_like(rule.theta["merge/coefficients"], 0.3)
+    return UpdateRule(rule.spec, {**rule.theta, "merge/coefficients": coefficients})
+
+
 def published_rule(output_width=5):
     """The published rule at small sizes and a step size that shows after a few steps."""
     spec = RuleSpec.published(

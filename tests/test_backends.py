@@ -3,6 +3,7 @@
 import children
 import numpy as np
 import pytest
+import rule_cases
 from keras import ops
 
 from keras_learned_rule.meta.objective import ObjectiveSpec, ridge_objective
@@ -12,10 +13,15 @@ from keras_learned_rule.rule.theta import init_theta
 from keras_learned_rule.rule.update import unsupervised_update, with_memory
 
 WIDTHS = (6, 5, 4)
+SPECS = {
+    "compact": RuleSpec.compact(),
+    "learned Hebb": rule_cases.LEARNED_HEBB,
+    "neuron network": RuleSpec.compact(neuron_network=True),
+}
 
 
-def case(neuron_network):
-    spec = RuleSpec.compact(neuron_network=neuron_network)
+def case(name):
+    spec = SPECS[name]
     rng = np.random.default_rng(0)
     theta = init_theta(spec)
     return spec, {
@@ -26,17 +32,17 @@ def case(neuron_network):
     }
 
 
-def updated(neuron_network):
+def updated(name):
     """One update and the meta-objective of the new features, as a dict of arrays."""
-    spec, arrays = case(neuron_network)
-    theta = {name: ops.convert_to_tensor(a, "float32") for name, a in arrays["theta"].items()}
-    w, v = ([ops.convert_to_tensor(a, "float32") for a in arrays[name]] for name in "wv")
-    state = with_memory(spec, init_mlp_state(w, v if neuron_network else None))
+    spec, arrays = case(name)
+    theta = {key: ops.convert_to_tensor(a, "float32") for key, a in arrays["theta"].items()}
+    w, v = ([ops.convert_to_tensor(a, "float32") for a in arrays[key]] for key in "wv")
+    state = with_memory(spec, init_mlp_state(w, v if spec.neuron_network else None))
     x = ops.convert_to_tensor(arrays["x"], "float32")
     state, signals = unsupervised_update(spec, theta, mlp_plan(len(w)), state, x, 0.5)
     features, labels = signals.xs[-1], ops.convert_to_tensor([0, 1, 0, 1], "int32")
     result = ridge_objective(ObjectiveSpec(), features[:4], features[4:], labels, labels, 2)
-    new = {f"{i}/{name}": a for i, layer in enumerate(state) for name, a in layer.items()}
+    new = {f"{i}/{key}": a for i, layer in enumerate(state) for key, a in layer.items()}
     return {**new, "loss": result.loss, "readout": result.w}
 
 
@@ -59,9 +65,12 @@ import json, sys
 import jax, keras_learned_rule
 import test_backends
 
-updates = jax.jit(lambda: [test_backends.updated(n) for n in (False, True)])()
+updates = jax.jit(lambda: {name: test_backends.updated(name) for name in test_backends.SPECS})()
 print(json.dumps({
-    "updates": [{name: array.tolist() for name, array in update.items()} for update in updates],
+    "updates": {
+        name: {key: array.tolist() for key, array in update.items()}
+        for name, update in updates.items()
+    },
     "refusal": test_backends.refusal(),
     "tensorflow": "tensorflow" in sys.modules,
 }))
@@ -73,9 +82,9 @@ def jax_report():
     return children.report_of_jax(REPORT)
 
 
-@pytest.mark.parametrize("neuron_network", [False, True])
-def test_jax_computes_the_same_update_and_meta_objective(jax_report, neuron_network):
-    expected, actual = updated(neuron_network), jax_report["updates"][neuron_network]
+@pytest.mark.parametrize("name", SPECS)
+def test_jax_computes_the_same_update_and_meta_objective(jax_report, name):
+    expected, actual = updated(name), jax_report["updates"][name]
     assert set(actual) == set(expected)
     for name, value in expected.items():
         np.testing.assert_allclose(actual[name], value, rtol=1e-5, atol=1e-5, err_msg=name)

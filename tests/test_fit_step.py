@@ -20,12 +20,13 @@ def wrapped(**options):
     return tf.function(learned_rule_step, reduce_retracing=True, **options)
 
 
+@pytest.mark.parametrize("make_rule", [cases.compact_rule, cases.learned_hebb_rule])
 @pytest.mark.parametrize("kind", ["eager", "graph", "xla"])
-def test_a_loop_of_ones_own_equals_fit_by_hand(kind):
+def test_a_loop_of_ones_own_equals_fit_by_hand(kind, make_rule):
     functions = {
         "eager": learned_rule_step, "graph": wrapped(), "xla": wrapped(jit_compile=True)
     }
-    rule, model, steps = cases.compact_rule(), cases.network(), cases.batches(cases.examples())
+    rule, model, steps = make_rule(), cases.network(), cases.batches(cases.examples())
     expected = cases.weights_by_hand(model, rule, steps)
     binding, logs = loop(model, rule, steps, functions[kind])
     cases.assert_model_has(model, expected)

@@ -2,7 +2,7 @@
 
 As in the published code, the inner step subtracts: `hebb` is minus the correlation. Terms of the
 paper: appendix A, with the equations that its code computes. `competition`,
-`competition_spread`, `decorrelation`, `scaled_decorrelation` and `hebb_z` are ours.
+`competition_spread`, `decorrelation`, `scaled_decorrelation`, `hebb_z` and `learned_hebb` are ours.
 """
 
 from keras import ops
