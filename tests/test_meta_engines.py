@@ -42,7 +42,11 @@ def test_two_devices_give_the_theta_of_one(folder, one_device, backend):
 
 
 POOL = """
-import glob, json, jax
+import glob, json, os
+
+os.environ.pop("NPROC", None)
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import jax
 from keras_learned_rule.meta.engines.jax import split_cpu
 
 split_cpu(2)

@@ -24,13 +24,14 @@ def updated(spec, theta):
 
 
 def test_more_terms_change_nothing_at_first():
-    theta = starting_theta("compact", GROWN, seed=0)
-    check_theta(GROWN, theta)
-    cases.assert_states_equal(updated(GROWN, theta), updated(COMPACT.spec, COMPACT.theta))
-    new = [GROWN.terms.index(term) for term in ("hebb", "learned_hebb")]
-    theta["merge/coefficients"][:, new] += 0.1
-    with pytest.raises(AssertionError):
-        cases.assert_states_equal(updated(GROWN, theta), updated(COMPACT.spec, COMPACT.theta))
+    expected = updated(COMPACT.spec, COMPACT.theta)
+    check_theta(GROWN, starting_theta("compact", GROWN, seed=0))
+    cases.assert_states_equal(updated(GROWN, starting_theta("compact", GROWN, seed=0)), expected)
+    for term in ("hebb", "learned_hebb"):
+        theta = starting_theta("compact", GROWN, seed=0)
+        theta["merge/coefficients"][:, GROWN.terms.index(term)] = 0.1
+        with pytest.raises(AssertionError):
+            cases.assert_states_equal(updated(GROWN, theta), expected)
 
 
 def test_what_is_new_is_drawn_with_the_seed():
@@ -61,3 +62,12 @@ def test_functions_of_another_size_are_refused(tmp_path):
     starting_theta(path, dataclasses.replace(GROWN, terms=(*GROWN.terms, "w_base")), seed=0)
     with pytest.raises(ValueError, match="start_from must be a theta of the same rule"):
         starting_theta(path, dataclasses.replace(GROWN, hidden_width=9), seed=0)
+
+
+def test_the_published_merge_divides_by_the_number_of_terms(tmp_path):
+    path = str(tmp_path / "published.safetensors")
+    one = RuleSpec.published(terms=("hebb",))
+    UpdateRule(one, starting_theta(None, one, seed=0)).save(path)
+    starting_theta(path, one, seed=0)
+    with pytest.raises(ValueError, match="start_from must be a theta of the same rule"):
+        starting_theta(path, RuleSpec.published(terms=("decorr_x", "hebb")), seed=0)

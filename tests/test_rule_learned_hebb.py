@@ -102,6 +102,7 @@ def test_all_layers_start_alike_and_with_different_channels():
             assert name.endswith("offset") or np.unique(array[0]).size == array[0].size
 
 
-def test_the_published_merge_refuses_it():
-    with pytest.raises(ValueError, match=r"terms must not be of .* Received: \['learned_hebb'\]"):
-        RuleSpec.published(terms=("hebb", "learned_hebb"))
+@pytest.mark.parametrize("term", ["competition", "competition_spread", "learned_hebb"])
+def test_the_published_merge_refuses_terms_with_parameters_of_their_own(term):
+    with pytest.raises(ValueError, match=rf"terms must not be of .* Received: \['{term}'\]"):
+        RuleSpec.published(terms=("hebb", term))

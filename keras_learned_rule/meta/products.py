@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from keras_learned_rule.rule.learned_hebb import OF_EXAMPLE
 from keras_learned_rule.rule.theta import theta_shapes
 
 FLOAT_BYTES = 4
@@ -93,8 +94,8 @@ def _term_products(spec, lower, upper, batch):
     competed = [] if "competition" in spec.terms else hebbian[2]
     spread = 0, 0, competed + [Product(batch, lower, upper), Product(lower, batch, upper)]
     correlated = 0, 0, [Product(upper, batch, upper), Product(lower, upper, upper)]
-    read = [Product(n * batch, spec.hidden_width, spec.readout_channels) for n in (lower, upper)]
-    learned = 0, 0, [*read, Product(lower, summed, upper)]
+    of_examples = Product(batch, len(OF_EXAMPLE), spec.hidden_width)
+    learned = 0, 0, [of_examples, of_examples, Product(lower, summed, upper)]
     # How many readouts of the units below and above, and which products.
     terms = {
         "0_order": low_rank,

@@ -14,9 +14,10 @@ from keras_learned_rule.rule.products import product_over_examples
 
 NAME = "learned_hebb"
 # What the networks see: of the unit on the example, of the example, of the unit.
+OF_EXAMPLE = ("mean", "strength")
 FEATURES = {
-    "lower": ("x", "mean", "strength", "deviation"),
-    "upper": ("z", "x", "share", "mean", "strength", "bias"),
+    "lower": ("x", *OF_EXAMPLE, "deviation"),
+    "upper": ("z", "x", "share", *OF_EXAMPLE, "bias"),
 }
 _TINY = 1e-12
 
@@ -55,7 +56,7 @@ def learned_functions(spec, theta, i, count):
 
 
 def learned_hebb(signals):
-    """The term, of root mean square 1.
+    """The term, of root mean square 1; which way it goes is up to the functions.
 
     Args:
         signals: `LayerSignals` of the weight layer, with `learned` from `learned_functions`.
@@ -64,7 +65,7 @@ def learned_hebb(signals):
         Tensor [n_lower, n_upper].
     """
     x, z = signals.x_lower, signals.z_upper
-    relative = x.deviation * ops.rsqrt(ops.mean(ops.square(x.deviation)) + _TINY)
+    relative = x.deviation * ops.rsqrt(ops.mean(ops.square(x.deviation)))
     below = _read(signals.learned, "lower", [x.values], relative)
     share = ops.softmax(z.values / signals.temperature, axis=-1)
     above = [z.values, signals.x_upper.values, share]
@@ -87,7 +88,8 @@ def _read(learned, side, values, of_unit):
     by_example = ops.matmul(example, of_example)
     by_unit = ops.transpose(of_unit) * unit_kernel + offset
     read = [0.0] * readout.shape[1]
-    # One hidden channel after the other: compilers fuse each, and none lies in memory for long.
+    # One hidden channel after the other: compilers fuse each, so that in a forward pass none lies
+    # in memory for long. What is compiled grows with their number.
     for k in range(readout.shape[0]):
         hidden = by_example[:, k, None] + by_unit[:, k]
         hidden = ops.relu(hidden + sum(own[f, k] * value for f, value in enumerate(values)))

@@ -16,7 +16,8 @@ class RuleSpec:
     Args:
         merge: "published" or "compact": how the terms become a weight change and a step
             (see `rule/merge.py`).
-        terms: Names of the weight-change terms, in the order of the merge coefficients.
+        terms: Names of the weight-change terms, in the order of the merge coefficients;
+            "competition", "competition_spread" and "learned_hebb" with the compact merge only.
         neuron_network: Whether hidden states `h`, deltas and backward weights exist. Without them
             the terms that read hidden states are not available, and nothing is computed for them.
         hidden_width: Channels of `h`, and of the functions of the learned Hebbian term.
@@ -24,7 +25,7 @@ class RuleSpec:
         top_width: Channels inside the network that makes the top delta.
         top_layers: Its last blocks.
         delta_channels: Channels of the deltas that travel down.
-        readout_channels: Channels of each low-rank readout, also of that term's.
+        readout_channels: Channels of each low-rank readout, and of the functions of that term.
         batch_kernel: Kernel width along the examples. 1 makes the rule blind to their order.
         unit_kernel: Kernel width along the units. 1 makes the rule blind to their order.
         top_kernel: Kernel width of the first convolution of the top network.
@@ -35,8 +36,8 @@ class RuleSpec:
         output_width: The only embedding width that theta fits, or None for any width.
         identical_updates: Whether backward weights take the change of the forward weights. If not,
             they get a change of their own from their own readouts (published merge only).
-        groups: 1, or 3 for own merge parameters of the first, the middle and the last layers
-            (compact merge only).
+        groups: 1, or 3 for own merge parameters, and functions of the learned Hebbian term, of the
+            first, the middle and the last layers (compact merge only).
         shaped_bias: Whether the bias target depends on the shape of the nonlinearity, with one
             target for those like relu and one for those like tanh (compact merge only).
         running_competition: Whether competition is averaged over the latest steps, so that small

@@ -138,9 +138,10 @@ def _readout_shapes(spec):
 def init_theta(spec, seed=0):
     """Starting values of theta.
 
-    Kernels are normal draws, cut at two standard deviations, of standard deviation
-    1/sqrt(inputs); the published merge starts at 0.1 for every term, the compact merge at what
-    designs of experiments found (docs/meta_training_log.md).
+    Kernels and readouts are normal draws, cut at two standard deviations, of standard deviation
+    1/sqrt(inputs), those of the learned Hebbian term the same for all places of a layer; the
+    published merge starts at 0.1 for every term, the compact merge at what designs of experiments
+    found (docs/meta_training_log.md).
 
     Args:
         spec: A `RuleSpec`.

@@ -126,9 +126,15 @@ def split_cpu(devices):
         RuntimeError: JAX is in use already and has fewer.
     """
     if devices > 1:
-        threads = max(os.cpu_count(), THREADS_A_CPU_DEVICE * devices)
-        os.environ.setdefault("NPROC", str(threads))
         jax.config.update("jax_num_cpu_devices", devices)
+        threads = max(_cores(), THREADS_A_CPU_DEVICE * devices)
+        os.environ.setdefault("NPROC", str(threads))
+
+
+def _cores():
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _key(seed):
