@@ -37,7 +37,7 @@ def dry_run(name, capsys):
 
 
 def test_there_is_a_file_for_each_purpose():
-    assert RUNS == ["cpu", "gpu", "paper", "preset", "quick", "tpu"]
+    assert RUNS == ["cpu", "gpu", "learned_hebb", "paper", "preset", "quick", "tpu"]
 
 
 @pytest.mark.parametrize("name", RUNS)
