@@ -68,7 +68,8 @@ def in_loops(s):
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_it_is_what_loops_compute(layer):
-    s = signals(learned_functions(SPEC, cases.random_theta(SPEC), layer, 3))
+    theta, _, state, _ = cases.case(SPEC, (5, 4, 4, 3))
+    s = signals(learned_functions(SPEC, theta, state, layer))
     np.testing.assert_allclose(learned_hebb(s), in_loops(s), rtol=0, atol=1e-8)
 
 
@@ -91,7 +92,7 @@ def test_with_identities_for_functions_it_is_hebbian_learning():
 
 def test_it_has_arrays_only_where_it_is_a_term():
     assert not learned_hebb_arrays(RuleSpec.compact())
-    assert learned_functions(RuleSpec.compact(), {}, 0, 2) is None
+    assert learned_functions(RuleSpec.compact(), {}, (), 0) is None
     assert set(learned_hebb_arrays(SPEC)) < set(init_theta(SPEC))
 
 

@@ -11,6 +11,8 @@ from keras import ops
 
 from keras_learned_rule.rule.layer_parameters import layer_blend
 from keras_learned_rule.rule.products import product_over_examples
+from keras_learned_rule.rule.scaling import rms_one
+from keras_learned_rule.rule.signals import shares
 
 NAME = "learned_hebb"
 # What the networks see: of the unit on the example, of the example, of the unit.
@@ -19,6 +21,7 @@ FEATURES = {
     "lower": ("x", *OF_EXAMPLE, "deviation"),
     "upper": ("z", "x", "share", *OF_EXAMPLE, "bias"),
 }
+# Keeps the root differentiable at an example of nothing but zeros.
 _TINY = 1e-12
 
 
@@ -46,12 +49,12 @@ def learned_hebb_arrays(spec):
     return shapes
 
 
-def learned_functions(spec, theta, i, count):
-    """The parameters of layer i of `count`, by the names of `learned_hebb_arrays`."""
+def learned_functions(spec, theta, state, i):
+    """The functions of layer i, as `layer_parameters`; None for a rule without the term."""
     names = learned_hebb_arrays(spec)
     if not names:
         return None
-    blend = layer_blend(spec.groups, i, count, theta["merge/step"].dtype)
+    blend = layer_blend(spec.groups, i, len(state), state[i]["w"].dtype)
     return {name: ops.tensordot(blend, theta[name], 1) for name in names}
 
 
@@ -65,15 +68,13 @@ def learned_hebb(signals):
         Tensor [n_lower, n_upper].
     """
     x, z = signals.x_lower, signals.z_upper
-    relative = x.deviation * ops.rsqrt(ops.mean(ops.square(x.deviation)))
+    relative = rms_one(x.deviation)
     below = _read(signals.learned, "lower", [x.values], relative)
-    share = ops.softmax(z.values / signals.temperature, axis=-1)
-    above = [z.values, signals.x_upper.values, share]
+    above = [z.values, signals.x_upper.values, shares(signals)]
     bias = z.mean * ops.rsqrt(ops.square(z.mean) + ops.square(z.deviation))
     above = _read(signals.learned, "upper", above, bias)
     # As in competition: inputs that hardly vary hardly count.
-    change = product_over_examples(below, above) * ops.transpose(relative)
-    return change * ops.rsqrt(ops.mean(ops.square(change)) + _TINY)
+    return rms_one(product_over_examples(below, above) * ops.transpose(relative))
 
 
 def _read(learned, side, values, of_unit):

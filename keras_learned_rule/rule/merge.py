@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_learned_rule.rule.scaling import bounded_columns, column_rms_one
+from keras_learned_rule.rule.scaling import bounded_columns, column_rms_one, rms_one
 from keras_learned_rule.rule.terms import weight_change_terms, weighted_terms
 from keras_learned_rule.rule.theta import MAX_STEP
 
@@ -55,8 +55,7 @@ def compact_direction(spec, own, signals):
     Returns:
         Tensor [n_lower, n_upper].
     """
-    merged = weighted_terms(spec.terms, own["coefficients"], signals)
-    return merged * ops.rsqrt(ops.mean(ops.square(merged)) + 1e-12)
+    return rms_one(weighted_terms(spec.terms, own["coefficients"], signals))
 
 
 def running_mean(own, mean, value, examples):

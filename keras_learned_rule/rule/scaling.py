@@ -12,6 +12,11 @@ def column_rms_one(w, epsilon=STATISTICS_EPSILON):
     return w * ops.rsqrt(ops.mean(ops.square(w), axis=0, keepdims=True) + epsilon)
 
 
+def rms_one(m):
+    """Scales all of m to root mean square 1, however small it is; zeros stay zeros."""
+    return m * ops.rsqrt(ops.mean(ops.square(m)) + 1e-12)
+
+
 def bounded_columns(m):
     """Divides each column of m by sqrt(1 + its mean square): below rms 1, small ones kept."""
     return m * ops.rsqrt(1.0 + ops.mean(ops.square(m), axis=0, keepdims=True))

@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from keras import ops
+
 
 class Signals(NamedTuple):
     """Record of one forward pass; every list runs bottom-up over the weight layers.
@@ -52,3 +54,8 @@ class LayerSignals(NamedTuple):
     temperature: Any = None
     learned: Any = None
     competed: Any = None
+
+
+def shares(signals):
+    """[E, n_upper]: how much of each example every unit of the layer wins in soft competition."""
+    return ops.softmax(signals.z_upper.values / signals.temperature, axis=-1)

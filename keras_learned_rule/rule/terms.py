@@ -11,6 +11,7 @@ from keras_learned_rule.rule.layer_parameters import REFERENCE_WIDTH
 from keras_learned_rule.rule.learned_hebb import learned_hebb
 from keras_learned_rule.rule.products import product, product_over_examples
 from keras_learned_rule.rule.scaling import column_rms_one, example_count
+from keras_learned_rule.rule.signals import shares
 
 _TERMS = {}
 # Of competing terms only the direction counts, however small they are.
@@ -116,9 +117,9 @@ def competition_change(s):
     Returns:
         Tensor [n_lower, n_upper], of a size that does not depend on examples and units.
     """
-    shares = ops.softmax(s.z_upper.values / s.temperature, axis=-1)
-    units = ops.cast(ops.shape(shares)[1], shares.dtype)
-    change = product_over_examples(s.x_lower.values, shares * (units / example_count(shares)))
+    won = shares(s)
+    units = ops.cast(ops.shape(won)[1], won.dtype)
+    change = product_over_examples(s.x_lower.values, won * (units / example_count(won)))
     return change * ops.transpose(s.x_lower.deviation)
 
 

@@ -222,7 +222,7 @@ def _compact_layer(spec, theta, plan, state, see, i, learning_rate):
     own = layer_parameters(spec, theta, state, i)
     signals = see("forward")._replace(
         temperature=ops.exp(own["log_temperature"]),
-        learned=learned_functions(spec, theta, i, len(state)),
+        learned=learned_functions(spec, theta, state, i),
     )
     new = dict(old)
     if spec.running_competition:
