@@ -37,7 +37,8 @@ def dry_run(name, capsys):
 
 
 def test_there_is_a_file_for_each_purpose():
-    assert RUNS == ["cpu", "gpu", "learned_hebb", "paper", "preset", "quick", "tpu"]
+    hebb = ["learned_hebb", "learned_hebb_further"]
+    assert RUNS == ["cpu", "gpu", *hebb, "paper", "preset", "quick", "tpu"]
 
 
 @pytest.mark.parametrize("name", RUNS)
