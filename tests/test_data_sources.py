@@ -7,8 +7,10 @@ from source_cases import check_source, image_examples, image_features, random_im
 from keras_learned_rule.data.array_folder import array_folder
 from keras_learned_rule.data.digits import digit_images
 from keras_learned_rule.data.glyphs import glyph_set, glyphs
+from keras_learned_rule.data.image_set import ImageSet
 from keras_learned_rule.data.resize import fit_images
 from keras_learned_rule.data.synthetic import gaussian_mixture, random_manifolds, sparse_counts
+from keras_learned_rule.data.textured import textured
 from keras_learned_rule.data.tfds_images import tfds_images
 
 CLASSES = ["square", "disc", "star", "never", "cross", "arrow", "moon", "sun", "wave"]
@@ -222,3 +224,48 @@ def test_counts_are_sparse_and_manifolds_are_curved():
     explained = np.cumsum(spectrum) / spectrum.sum()
     # A plane of 3 dimensions would be explained by 3; the network has 12 hidden units.
     assert explained[2] < 0.95 and explained[11] > 0.99
+
+
+def flat(value):
+    """A source of images of one brightness."""
+
+    def source(size, channels):
+        images = np.full((5, size, size, channels), value, np.uint8)
+        return ImageSet(images, np.zeros(5, np.int32), ("flat",), "flat")
+
+    return source
+
+
+def square(size, channels):
+    images = np.zeros((2, size, size, channels), np.uint8)
+    images[:, 3:5, 3:5] = 255
+    return ImageSet(images, np.array([0, 1], np.int32), ("one", "other"), "squares")
+
+
+def test_textured_shows_textures_inside_and_darker_ones_outside():
+    made = textured(9, 3, shapes=square, textures=flat(100), copies=50)
+    assert made.images.shape == (100, 9, 9, 3) and made.class_names == ("one", "other")
+    np.testing.assert_array_equal(made.labels, np.repeat([0, 1], 50))
+    inside, outside = made.images[:, 3, 3, 0], made.images[:, 0, 0, 0]
+    assert inside.min() >= 100 and inside.max() <= 0.6 * 255 + 0.4 * 100 + 1 and np.ptp(inside) > 50
+    assert outside.max() <= 81 and np.ptp(outside) > 50
+    # Shapes are as they were, or a pixel larger on every side.
+    sizes = (made.images[..., 0] == inside[:, None, None]).sum(axis=(1, 2))
+    assert set(sizes) == {4, 16} and 30 < (sizes == 16).sum() < 70
+    np.testing.assert_array_equal(made.images[sizes == 16][:, 2:6, 2:6].std(axis=(1, 2)), 0)
+
+
+def test_textured_takes_parts_from_its_sources_and_repeats():
+    def some(part, seed=0):
+        def letters(size, channels):
+            return glyphs(size, channels, part=part, characters="ABCDEFGHIJ")
+
+        return textured(9, 1, letters, digit_images, copies=2, seed=seed)
+
+    train, choose = some("train"), some("choose")
+    assert not set(train.class_names) & set(choose.class_names)
+    np.testing.assert_array_equal(train.images, some("train").images)
+    assert (train.images != some("train", seed=1).images).any()
+    assert len(np.unique(train.images)) > 100
+    with pytest.raises(ValueError, match="`copies` must be at least 1. Received: 0"):
+        textured(9, 1, square, flat(1), copies=0)

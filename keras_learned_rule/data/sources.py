@@ -4,6 +4,7 @@ from keras_learned_rule.data.array_folder import array_folder
 from keras_learned_rule.data.digits import digit_images
 from keras_learned_rule.data.glyphs import glyphs
 from keras_learned_rule.data.synthetic import gaussian_mixture, random_manifolds, sparse_counts
+from keras_learned_rule.data.textured import textured
 from keras_learned_rule.data.tfds_images import tfds_images
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "glyphs",
     "random_manifolds",
     "sparse_counts",
+    "textured",
     "tfds_images",
 ]

@@ -1,0 +1,75 @@
+"""Shapes filled with photographs, on photographs: easy classes that look like natural images."""
+
+import gin
+import numpy as np
+
+from keras_learned_rule.data.image_set import ImageSet
+
+# Brightness that a shape has at least, and share of the photograph behind it that shows at most.
+_LEAST_INSIDE, _MOST_OUTSIDE = 0.6, 0.8
+
+
+@gin.configurable
+def textured(size, channels, shapes=gin.REQUIRED, textures=gin.REQUIRED, copies=8, seed=0):
+    """The classes of one source, in the pixels of another.
+
+    Every image of `shapes` is a mask: white shows one image of `textures`, black another. Half of
+    the shapes, drawn at random, are a pixel thicker on every side. How bright a shape is at least
+    and how dark its background is are drawn for each image, so that some stand out and some hardly
+    do. Which classes and which photographs take part is up to the two sources:
+
+        choose/textured.shapes = @choose/glyphs
+        choose/textured.textures = @imagenet/choose/tfds_images
+
+    Args:
+        size: int, height and width of the result.
+        channels: 1 for grey or 3 for RGB.
+        shapes: source of white shapes on black.
+        textures: source of images; its classes do not matter.
+        copies: int, images made of each shape. Defaults to `8`.
+        seed: int, which images are made. Defaults to `0`.
+
+    Returns:
+        An `ImageSet` with the classes of `shapes`.
+
+    Raises:
+        ValueError: if `copies` is below 1.
+
+    Example:
+
+    ```python
+    from keras_learned_rule.data.digits import digit_images
+    from keras_learned_rule.data.glyphs import glyphs
+    from keras_learned_rule.data.textured import textured
+
+    images = textured(size=14, channels=1, shapes=glyphs, textures=digit_images, copies=2)
+    assert images.class_names == glyphs(14, 1).class_names
+    ```
+    """
+    if copies < 1:
+        raise ValueError(f"`copies` must be at least 1. Received: {copies}")
+    drawn, photographs = shapes(size, 1), textures(size, channels).images
+    rng = np.random.default_rng(seed)
+    masks = np.repeat(drawn.images, copies, axis=0)
+    bold = rng.random(len(masks)) < 0.5
+    masks[bold] = _thicker(masks[bold])
+    inside, outside = (
+        photographs[rng.integers(len(photographs), size=len(masks))] / 255 for _ in range(2)
+    )
+    least, most = (
+        rng.uniform(0, bound, (len(masks), 1, 1, 1)) for bound in (_LEAST_INSIDE, _MOST_OUTSIDE)
+    )
+    mask = masks / 255
+    images = mask * (least + (1 - least) * inside) + (1 - mask) * most * outside
+    images = np.round(255 * images).astype(np.uint8)
+    return ImageSet(images, np.repeat(drawn.labels, copies), drawn.class_names, "textured")
+
+
+def _thicker(masks):
+    """Each pixel the brightest of its 3 x 3 neighbourhood."""
+    for axis in (1, 2):
+        padded = np.pad(masks, [(1, 1) if i == axis else (0, 0) for i in range(4)])
+        width = masks.shape[axis]
+        shifted = [np.take(padded, range(k, k + width), axis) for k in range(3)]
+        masks = np.maximum.reduce(shifted)
+    return masks
