@@ -8,6 +8,7 @@ from keras_learned_rule.data.array_folder import array_folder
 from keras_learned_rule.data.digits import digit_images
 from keras_learned_rule.data.glyphs import glyph_set, glyphs
 from keras_learned_rule.data.image_set import ImageSet
+from keras_learned_rule.data.pink_mixture import pink_mixture
 from keras_learned_rule.data.resize import fit_images
 from keras_learned_rule.data.synthetic import gaussian_mixture, random_manifolds, sparse_counts
 from keras_learned_rule.data.textured import textured
@@ -72,6 +73,36 @@ def test_array_folder_of_vectors(tmp_path):
 @pytest.mark.parametrize("source", [gaussian_mixture, random_manifolds, sparse_counts])
 def test_synthetic(source):
     check_source(source, vectors=True, classes=8, examples=16)
+
+
+def test_pink_mixture():
+    check_source(pink_mixture, classes=8, examples=16)
+
+
+def test_pink_mixture_has_the_spectrum_of_photographs():
+    images = pink_mixture(32, 1, classes=10, examples=100, signal=0.0).images[..., 0]
+    fields = np.log(np.clip(images, 1, 254) / (255.0 - np.clip(images, 1, 254)))
+    window = np.hanning(32)[:, None] * np.hanning(32)
+    power = (np.abs(np.fft.fft2(fields * window)) ** 2).mean(axis=0)
+    frequency = np.hypot(np.fft.fftfreq(32)[:, None], np.fft.fftfreq(32))
+    band = (frequency > 0.08) & (frequency < 0.35)
+    slope = np.polyfit(np.log(frequency[band]), np.log(power[band]), 1)[0]
+    # Power falls with the square of frequency.
+    assert -2.4 < slope < -1.6
+
+
+def test_pink_mixture_tells_its_classes_as_well_as_asked():
+    def nearest_mean_accuracy(signal):
+        made = pink_mixture(14, 1, classes=5, examples=400, signal=signal)
+        x = made.images.reshape(5, 400, -1).astype("float32")
+        means = x[:, :200].mean(axis=1)
+        distances = ((x[:, 200:, None] - means) ** 2).sum(axis=-1)
+        return (distances.argmin(axis=-1) == np.arange(5)[:, None]).mean()
+
+    none, some, much = map(nearest_mean_accuracy, (0.0, 0.4, 2.0))
+    assert none < 0.26 < 0.4 < some < 0.9 < 0.99 < much
+    with pytest.raises(ValueError, match="`signal` must be at least 0. Received: -1"):
+        pink_mixture(14, 1, signal=-1)
 
 
 def test_glyphs_are_the_drawings_resized():
