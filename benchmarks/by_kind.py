@@ -20,6 +20,7 @@ import numpy as np
 from absl import app, flags
 
 from keras_learned_rule.configs import parse_gin
+from keras_learned_rule.experiments.report import gain_and_error, table
 from keras_learned_rule.fit.binding import resolve_rule
 from keras_learned_rule.meta.engine import make_engine
 from keras_learned_rule.meta.evaluate import Evaluator
@@ -52,7 +53,7 @@ def chosen(flag, available, names):
 
 
 def accuracies(rules, family, engine):
-    """Few-shot accuracies [tasks] in per cent of each rule on the same tasks."""
+    """Few-shot accuracies [tasks] of each rule on the same tasks."""
     loaded = load_families([family], FLAGS.seed)
     evaluators = {
         spec: Evaluator(engine, Problem(spec), *loaded, seed=FLAGS.seed)
@@ -60,16 +61,15 @@ def accuracies(rules, family, engine):
     }
     for rule in rules:
         scores = evaluators[rule.spec](rule.theta, FLAGS.steps)
-        yield 100 * np.concatenate([score.accuracies for score in scores.values()])
+        yield np.concatenate([score.accuracies for score in scores.values()])
 
 
 def cells(rules, family, engine):
     """The column of a table: the reference's mean, then the paired differences from it."""
     reference, *others = accuracies(rules, family, engine)
-    yield f"{reference.mean():.1f}"
+    yield f"{100 * reference.mean():.1f}"
     for other in others:
-        gain = other - reference
-        yield f"{gain.mean():+.1f} ± {gain.std(ddof=1) / len(gain) ** 0.5:.1f}"
+        yield gain_and_error(other, reference)
 
 
 def main(_):
@@ -86,10 +86,7 @@ def main(_):
             family = dataclasses.replace(family, networks=network, tasks=FLAGS.tasks)
             columns[name] = list(cells(rules, family, engine))
             print(f"{name}: {columns[name]}", file=sys.stderr, flush=True)
-    print("| rule |", " | ".join(columns), "|")
-    print("| --- |", " | ".join("---" for _ in columns), "|")
-    for name, *row in zip(FLAGS.rule, *columns.values()):
-        print(f"| {name} |", " | ".join(row), "|")
+    print(table(["rule", *columns], zip(FLAGS.rule, *columns.values())))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from keras_learned_rule import LearnedRule, UpdateRule, few_shot_accuracy
 from keras_learned_rule.data import augment
 from keras_learned_rule.data.glyphs import glyphs
 from keras_learned_rule.data.splits import IMAGE_DATA, image_arrays
+from keras_learned_rule.experiments.report import mean_and_error
 from keras_learned_rule.fit.binding import resolve_rule
 from keras_learned_rule.meta.engine import make_engine
 from keras_learned_rule.meta.evaluate import Evaluator
@@ -91,12 +92,6 @@ def unseen_characters(size, channels):
     return glyphs(size, channels, part="report")
 
 
-def mean_and_error(values):
-    """Mean and standard error as text, in per cent."""
-    values = 100 * np.ravel(values)
-    return f"{values.mean():.1f} ± {values.std(ddof=1) / len(values) ** 0.5:.1f}"
-
-
 def held_out_scores(rule):
     """Few-shot accuracies [kinds, tasks] on unseen characters by row of the table."""
     engine, problem = make_engine(), Problem(rule.spec)
@@ -123,8 +118,8 @@ def print_held_out(rule):
     print(f"| unseen characters | all | {' | '.join(names)} |\n|{' --- |' * (len(names) + 2)}")
     for name, scores in rows.items():
         cells = " | ".join(mean_and_error(row) for row in scores)
-        print(f"| {name} | {mean_and_error(scores)} | {cells} |", flush=True)
-    start, trained, longer = list(rows.values())[1:]
+        print(f"| {name} | {mean_and_error(scores.ravel())} | {cells} |", flush=True)
+    start, trained, longer = (scores.ravel() for scores in list(rows.values())[1:])
     print(f"\nGain over the starting values, same tasks: {mean_and_error(trained - start)}")
     print(f"Gain of 10 times as many steps: {mean_and_error(longer - trained)}")
 

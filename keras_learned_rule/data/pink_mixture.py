@@ -3,6 +3,7 @@
 import gin
 import numpy as np
 
+from keras_learned_rule.data.checks import check_at_least_one
 from keras_learned_rule.data.image_set import ImageSet
 
 # Steepness of the curve that brings a field of standard deviation 1 to brightness.
@@ -54,9 +55,7 @@ def pink_mixture(
     assert blobs.images.shape == (512, 14, 14, 1)
     ```
     """
-    for name, number in dict(size=size, classes=classes, examples=examples).items():
-        if number < 1:
-            raise ValueError(f"`{name}` must be at least 1. Received: {number}")
+    check_at_least_one(size=size, classes=classes, examples=examples)
     if signal < 0:
         raise ValueError(f"`signal` must be at least 0. Received: {signal}")
     rng = np.random.default_rng(seed)

@@ -8,6 +8,7 @@ vectors.
 import gin
 import numpy as np
 
+from keras_learned_rule.data.checks import check_at_least_one
 from keras_learned_rule.data.image_set import vector_set
 
 
@@ -55,7 +56,9 @@ def gaussian_mixture(
     assert mixture.images.shape == (512, 1, 196, 1)
     ```
     """
-    _check(classes=classes, examples=examples, dimensions=dimensions, informative=informative)
+    check_at_least_one(
+        classes=classes, examples=examples, dimensions=dimensions, informative=informative
+    )
     if informative > dimensions:
         raise ValueError(
             f"`informative` must be at most `dimensions`, {dimensions}. Received: {informative}"
@@ -113,7 +116,7 @@ def random_manifolds(
     assert surfaces.images.shape == (512, 1, 50, 1)
     ```
     """
-    _check(
+    check_at_least_one(
         classes=classes,
         examples=examples,
         dimensions=dimensions,
@@ -177,7 +180,9 @@ def sparse_counts(
     assert (texts.images == 0).mean() > 0.5
     ```
     """
-    _check(classes=classes, examples=examples, dimensions=dimensions, length=length, topics=topics)
+    check_at_least_one(
+        classes=classes, examples=examples, dimensions=dimensions, length=length, topics=topics
+    )
     rng = np.random.default_rng(seed)
     frequencies = rng.permutation(1 / np.arange(1, dimensions + 1))
     frequencies *= dimensions / frequencies.sum()
@@ -196,9 +201,3 @@ def _by_class(values, name):
     labels = np.repeat(np.arange(classes), examples)
     names = [str(label) for label in range(classes)]
     return vector_set(values.reshape(-1, dimensions), labels, names, name)
-
-
-def _check(**numbers):
-    for name, number in numbers.items():
-        if number < 1:
-            raise ValueError(f"`{name}` must be at least 1. Received: {number}")

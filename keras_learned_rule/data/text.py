@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_learned_rule.data.cache import cached_arrays
+from keras_learned_rule.data.checks import check_at_least_one
 from keras_learned_rule.data.splits import DataSplit
 from keras_learned_rule.data.tfds_files import open_tfds, tfds_version
 
@@ -41,8 +42,7 @@ def imdb_bag_of_words(words=1000, data_dir=None):
         print(error)
     ```
     """
-    if words < 1:
-        raise ValueError(f"`words` must be at least 1. Received: {words}")
+    check_at_least_one(words=words)
     arrays, facts = cached_arrays(
         f"imdb-{words}-words",
         {"source": "imdb_bag_of_words", "words": words},

@@ -3,6 +3,7 @@
 import gin
 import numpy as np
 
+from keras_learned_rule.data.checks import check_at_least_one
 from keras_learned_rule.data.image_set import ImageSet
 
 # Brightness that a shape has at least, and share of the photograph behind it that shows at most.
@@ -46,8 +47,7 @@ def textured(size, channels, shapes=gin.REQUIRED, textures=gin.REQUIRED, copies=
     assert images.class_names == glyphs(14, 1).class_names
     ```
     """
-    if copies < 1:
-        raise ValueError(f"`copies` must be at least 1. Received: {copies}")
+    check_at_least_one(copies=copies)
     drawn, photographs = shapes(size, 1), textures(size, channels).images
     rng = np.random.default_rng(seed)
     masks = np.repeat(drawn.images, copies, axis=0)

@@ -8,7 +8,7 @@ from keras_learned_rule.baselines.fixed_rule import fixed_rule
 from keras_learned_rule.experiments import methods
 from keras_learned_rule.experiments.cells import Group
 from keras_learned_rule.experiments.figures import curves, percent
-from keras_learned_rule.experiments.report import mean_and_error, table
+from keras_learned_rule.experiments.report import gain_and_error, mean_and_error, table
 from keras_learned_rule.experiments.scores import READOUTS, SHOTS, SPLITS
 from keras_learned_rule.experiments.setting import fingerprint
 from keras_learned_rule.experiments.tasks import TITLES, TaskSource
@@ -183,11 +183,9 @@ def versus(results, data, other, shots=10):
     if not ours or not theirs:
         return f"{TITLES[data]}: not measured"
     seeds = min(len(ours), len(theirs))
-    gain = 100 * (np.array(ours[:seeds]) - np.array(theirs[:seeds]))
-    error = f" ± {gain.std(ddof=1) / seeds**0.5:.1f}" if seeds > 1 else ""
     return (
         f"{TITLES[data]}: {mean_and_error(ours)} against {mean_and_error(theirs)} "
-        f"({gain.mean():+.1f}{error})"
+        f"({gain_and_error(ours[:seeds], theirs[:seeds])})"
     )
 
 

@@ -44,6 +44,29 @@ def mean_and_error(values):
     return f"{values.mean():.1f} ± {values.std(ddof=1) / len(values) ** 0.5:.1f}"
 
 
+def gain_and_error(ours, theirs):
+    """Paired difference of two lists of shares of 1, and its standard error, as text in per cent.
+
+    Args:
+        ours: list of floats.
+        theirs: list of as many floats, of the same tasks or seeds.
+
+    Returns:
+        A str such as "+1.9 ± 0.2", "+1.9" for a single pair.
+
+    Example:
+
+    ```python
+    from keras_learned_rule.experiments.report import gain_and_error
+
+    assert gain_and_error([0.5, 0.6], [0.4, 0.3]) == "+20.0 ± 10.0"
+    ```
+    """
+    gain = 100 * (np.asarray(ours, np.float64) - np.asarray(theirs, np.float64))
+    error = f" ± {gain.std(ddof=1) / len(gain) ** 0.5:.1f}" if len(gain) > 1 else ""
+    return f"{gain.mean():+.1f}{error}"
+
+
 def table(header, rows):
     """A markdown table.
 
