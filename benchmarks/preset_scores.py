@@ -21,7 +21,7 @@ from keras_learned_rule import LearnedRule, UpdateRule, few_shot_accuracy
 from keras_learned_rule.data import augment
 from keras_learned_rule.data.glyphs import glyphs
 from keras_learned_rule.data.splits import IMAGE_DATA, image_arrays
-from keras_learned_rule.experiments.report import mean_and_error
+from keras_learned_rule.experiments.report import mean_and_error, table
 from keras_learned_rule.fit.binding import resolve_rule
 from keras_learned_rule.meta.engine import make_engine
 from keras_learned_rule.meta.evaluate import Evaluator
@@ -115,10 +115,11 @@ def print_held_out(rule):
     """The table of unseen characters, with the paired gain of meta-training."""
     rows = held_out_scores(rule)
     names = [f"{family.size**2}-{family.networks}" for family in kinds()]
-    print(f"| unseen characters | all | {' | '.join(names)} |\n|{' --- |' * (len(names) + 2)}")
-    for name, scores in rows.items():
-        cells = " | ".join(mean_and_error(row) for row in scores)
-        print(f"| {name} | {mean_and_error(scores.ravel())} | {cells} |", flush=True)
+    cells = [
+        [name, mean_and_error(scores.ravel()), *map(mean_and_error, scores)]
+        for name, scores in rows.items()
+    ]
+    print(table(["unseen characters", "all", *names], cells), flush=True)
     start, trained, longer = (scores.ravel() for scores in list(rows.values())[1:])
     print(f"\nGain over the starting values, same tasks: {mean_and_error(trained - start)}")
     print(f"Gain of 10 times as many steps: {mean_and_error(longer - trained)}")
