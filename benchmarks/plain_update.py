@@ -7,6 +7,7 @@ before their product. The same numbers come out.
 import tensorflow as tf
 
 from keras_learned_rule.rule.layer_parameters import layer_parameters
+from keras_learned_rule.rule.scaling import standardize
 from keras_learned_rule.rule.theta import MAX_STEP
 from keras_learned_rule.rule.update import forward
 
@@ -16,7 +17,7 @@ def plain_update(spec, theta, plan, state, x, learning_rate):
     signals = forward(plan, state, x)
     new_state = []
     for i, old in enumerate(state):
-        own = layer_parameters(spec, theta, state, i)
+        own = layer_parameters(spec, theta, state, i, standardize(signals.pres[i]))
         coefficients = own["coefficients"]
         w, lower, z, y = _rms_one(old["w"]), signals.pres[i], signals.zs[i], signals.xs[i]
         competed = _won(lower, z, own)

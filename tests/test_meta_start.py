@@ -34,6 +34,13 @@ def test_more_terms_change_nothing_at_first():
             cases.assert_states_equal(updated(GROWN, theta), expected)
 
 
+def test_sparsity_changes_nothing_at_first():
+    rule = dataclasses.replace(COMPACT.spec, sparsity_aware=True)
+    theta = starting_theta("compact", rule, seed=0)
+    expected = updated(COMPACT.spec, COMPACT.theta)
+    cases.assert_states_equal(updated(rule, theta), expected)
+
+
 def test_what_is_new_is_drawn_with_the_seed():
     one, other = (starting_theta("compact", GROWN, seed) for seed in (0, 1))
     name = "learned_hebb/upper/kernel"

@@ -28,6 +28,7 @@ def test_without_a_neuron_network_only_merge_parameters_are_left():
     for fields in less:
         assert size(dataclasses.replace(spec, **fields)) == spec.groups * (len(spec.terms) + 5)
     assert size(RuleSpec.compact()) == 3 * size(spec)
+    assert size(RuleSpec.compact(sparsity_aware=True)) == 4 * size(spec)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,7 @@ def test_unknown_fields_are_named():
         ("compact", {"length_exponent": float("inf")}, "length_exponent .* Received: inf"),
         ("compact", {"length_exponent": -1}, "length_exponent must be .* Received: -1"),
         ("compact", {"pooled": "yes"}, "pooled must be a bool. Received: 'yes'"),
+        ("published", {"sparsity_aware": True}, "sparsity_aware must be False with .*=True"),
     ],
 )
 def test_wrong_fields_are_refused(make, overrides, message):

@@ -12,10 +12,10 @@ from keras_learned_rule.rule.update_rule import UpdateRule
 def starting_theta(start_from, rule, seed):
     """The theta that meta-training starts from.
 
-    A compact rule with more terms, or that is size-aware where the other is not, starts as that
-    one: what is new has coefficients of zero, and functions as `init_theta` draws them. (The
-    published merge divides by the number of terms. Competing terms can be added to others of
-    their kind.)
+    A compact rule with more terms, or that is aware of sizes or sparsity where the other is not,
+    starts as that one: what is new has coefficients of zero, and functions as `init_theta` draws
+    them. (The published merge divides by the number of terms. Competing terms can be added to
+    others of their kind.)
 
     Args:
         start_from: Name of a preset, path of a theta file, or None for `init_theta`.
@@ -57,7 +57,7 @@ def starting_theta(start_from, rule, seed):
 
 def _knows_less(spec, rule):
     """Whether all that is learned in a rule with this spec has a place in `rule`."""
-    may_differ = {"size_aware", "hidden_width", "readout_channels"}
+    may_differ = {"size_aware", "sparsity_aware", "hidden_width", "readout_channels"}
     if rule.merge == "compact":
         may_differ.add("terms")
     for field in dataclasses.fields(RuleSpec):

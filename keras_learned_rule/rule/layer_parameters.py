@@ -1,4 +1,6 @@
-"""The compact rule's parameters of one layer: by its place, and by what the network is short of."""
+"""The compact rule's parameters of a layer: by its place, its network's size, and its inputs."""
+
+import math
 
 from keras import ops
 
@@ -6,8 +8,20 @@ from keras import ops
 # experiments.
 REFERENCE_DEPTH = 4
 REFERENCE_WIDTH = 128
-# What a network can be short of: each has an array beside every array of the merge.
+# What a network can be short of.
 SHORTAGES = ("shallow", "narrow")
+
+
+def deviations(spec):
+    """What moves a layer's parameters away from those of the base model on dense inputs.
+
+    Args:
+        spec: A `RuleSpec` with the compact merge.
+
+    Returns:
+        A tuple of names; each has an array beside every array of the merge.
+    """
+    return spec.size_aware * SHORTAGES + spec.sparsity_aware * ("sparse",)
 
 
 def merge_arrays(spec):
@@ -29,7 +43,7 @@ def merge_arrays(spec):
     return shapes
 
 
-def layer_parameters(spec, theta, state, i):
+def layer_parameters(spec, theta, state, i, x_lower):
     """The parameters by which a layer learns.
 
     Args:
@@ -37,19 +51,22 @@ def layer_parameters(spec, theta, state, i):
         theta: Dict of tensors.
         state: Tuple of dicts with "w" of every weight layer, bottom-up; only shapes are read.
         i: Which layer.
+        x_lower: `Standardized` inputs of the layer, [E, n_lower].
 
     Returns:
         A dict from the names of `merge_arrays` to scalar tensors; "coefficients" is [terms].
     """
     blend = layer_blend(spec.groups, i, len(state), state[i]["w"].dtype)
-    lacks = shortages(state, i) if spec.size_aware else {}
+    # That nothing is short is known before anything is computed: no work for what it would change.
+    known = shortages(state, i) if spec.size_aware else {}
+    moved = {lack: share for lack, share in known.items() if share}
+    if spec.sparsity_aware:
+        moved["sparse"] = sparsity(x_lower.values)
     parameters = {}
     for name in merge_arrays(spec):
         value = theta[f"merge/{name}"]
-        for lack, share in lacks.items():
-            # Known before anything is computed: large networks do no work for small ones.
-            if share:
-                value = value + share * theta[f"merge/{lack}/{name}"]
+        for what, share in moved.items():
+            value = value + share * theta[f"merge/{what}/{name}"]
         parameters[name] = ops.matmul(blend, value)
     return parameters
 
@@ -71,6 +88,24 @@ def shortages(state, i):
         "shallow": 1.0 - min(1.0, hidden / REFERENCE_DEPTH),
         "narrow": 1.0 - min(1.0, units / REFERENCE_WIDTH),
     }
+
+
+def sparsity(x):
+    """How much sparser inputs are than normal ones: mostly near their mean, and seldom far from it.
+
+    By the squared mean deviation from the mean over the variance, which is 2 / pi for a normal
+    distribution whatever its scale, more for flat ones and less for sparse ones. An input that is
+    on in some examples and off in all others is sparse where these are less than a fifth.
+
+    Args:
+        x: [E, n] standardized inputs; those that never change do not count.
+
+    Returns:
+        Scalar tensor in [0, 1], the mean over inputs: 0 for normal and flat ones.
+    """
+    spread = ops.sum(ops.square(ops.mean(ops.abs(x), axis=0)))
+    variance = ops.sum(ops.mean(ops.square(x), axis=0))
+    return ops.relu(1.0 - 0.5 * math.pi * spread / (variance + 1e-12))
 
 
 def layer_blend(groups, i, count, dtype):

@@ -28,6 +28,7 @@ _SWITCHES = (
     "shaped_bias",
     "running_competition",
     "size_aware",
+    "sparsity_aware",
 )
 
 
@@ -107,7 +108,7 @@ def _check_merge(fields):
             "identical_updates must be True with the compact merge. "
             "Received: identical_updates=False"
         )
-    for name in ("shaped_bias", "running_competition", "size_aware"):
+    for name in ("shaped_bias", "running_competition", "size_aware", "sparsity_aware"):
         if merge == "published" and fields[name]:
             raise ValueError(
                 f"{name} must be False with the published merge. Received: {name}=True"

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from keras_learned_rule.rule.layer_parameters import SHORTAGES, merge_arrays
+from keras_learned_rule.rule.layer_parameters import deviations, merge_arrays
 from keras_learned_rule.rule.learned_hebb import learned_hebb_arrays
 from keras_learned_rule.rule.term_names import READOUTS
 
@@ -57,8 +57,8 @@ def theta_shapes(spec):
     else:
         own = merge_arrays(spec)
         shapes.update({f"merge/{name}": shape for name, shape in own.items()})
-        for lack in SHORTAGES if spec.size_aware else ():
-            shapes.update({f"merge/{lack}/{name}": shape for name, shape in own.items()})
+        for what in deviations(spec):
+            shapes.update({f"merge/{what}/{name}": shape for name, shape in own.items()})
     return shapes
 
 
@@ -185,7 +185,7 @@ def _truncated_normal(rng, shape):
 def _merge_start(spec, name, shape):
     if spec.merge == "published":
         return np.full(shape, 0.1 if name.endswith("coefficients") else 0.0)
-    if name.split("/")[1] in SHORTAGES:
+    if name.count("/") == 2:
         return np.zeros(shape)
     if name == "merge/coefficients":
         by_term = [START_COEFFICIENTS.get(term, (0.0, 0.0, 0.0)) for term in spec.terms]

@@ -219,8 +219,9 @@ def _published_layer(spec, theta, plan, state, see, i, learning_rate):
 
 def _compact_layer(spec, theta, plan, state, see, i, learning_rate):
     old = state[i]
-    own = layer_parameters(spec, theta, state, i)
-    signals = see("forward")._replace(
+    signals = see("forward")
+    own = layer_parameters(spec, theta, state, i, signals.x_lower)
+    signals = signals._replace(
         temperature=ops.exp(own["log_temperature"]),
         learned=learned_functions(spec, theta, state, i),
     )
