@@ -1,6 +1,4 @@
-"""The compact rule's parameters of a layer: by its place, its network's size, and its inputs."""
-
-import math
+"""The compact rule's parameters of one layer: by its place, and by what the network is short of."""
 
 from keras import ops
 
@@ -13,7 +11,7 @@ SHORTAGES = ("shallow", "narrow")
 
 
 def deviations(spec):
-    """What moves a layer's parameters away from those of the base model on dense inputs.
+    """What moves the merge's arrays away from those of the base model on dense data.
 
     Args:
         spec: A `RuleSpec` with the compact merge.
@@ -43,7 +41,7 @@ def merge_arrays(spec):
     return shapes
 
 
-def layer_parameters(spec, theta, state, i, x_lower):
+def layer_parameters(spec, theta, state, i):
     """The parameters by which a layer learns.
 
     Args:
@@ -51,22 +49,19 @@ def layer_parameters(spec, theta, state, i, x_lower):
         theta: Dict of tensors.
         state: Tuple of dicts with "w" of every weight layer, bottom-up; only shapes are read.
         i: Which layer.
-        x_lower: `Standardized` inputs of the layer, [E, n_lower].
 
     Returns:
         A dict from the names of `merge_arrays` to scalar tensors; "coefficients" is [terms].
     """
     blend = layer_blend(spec.groups, i, len(state), state[i]["w"].dtype)
-    # That nothing is short is known before anything is computed: no work for what it would change.
-    known = shortages(state, i) if spec.size_aware else {}
-    moved = {lack: share for lack, share in known.items() if share}
-    if spec.sparsity_aware:
-        moved["sparse"] = sparsity(x_lower.values)
+    lacks = shortages(state, i) if spec.size_aware else {}
     parameters = {}
     for name in merge_arrays(spec):
         value = theta[f"merge/{name}"]
-        for what, share in moved.items():
-            value = value + share * theta[f"merge/{what}/{name}"]
+        for lack, share in lacks.items():
+            # Known before anything is computed: large networks do no work for small ones.
+            if share:
+                value = value + share * theta[f"merge/{lack}/{name}"]
         parameters[name] = ops.matmul(blend, value)
     return parameters
 
@@ -88,24 +83,6 @@ def shortages(state, i):
         "shallow": 1.0 - min(1.0, hidden / REFERENCE_DEPTH),
         "narrow": 1.0 - min(1.0, units / REFERENCE_WIDTH),
     }
-
-
-def sparsity(x):
-    """How much sparser inputs are than normal ones: mostly near their mean, and seldom far from it.
-
-    By the squared mean deviation from the mean over the variance, which is 2 / pi for a normal
-    distribution whatever its scale, more for flat ones and less for sparse ones. An input that is
-    on in some examples and off in all others is sparse where these are less than a fifth.
-
-    Args:
-        x: [E, n] standardized inputs; those that never change do not count.
-
-    Returns:
-        Scalar tensor in [0, 1], the mean over inputs: 0 for normal and flat ones.
-    """
-    spread = ops.sum(ops.square(ops.mean(ops.abs(x), axis=0)))
-    variance = ops.sum(ops.mean(ops.square(x), axis=0))
-    return ops.relu(1.0 - 0.5 * math.pi * spread / (variance + 1e-12))
 
 
 def layer_blend(groups, i, count, dtype):

@@ -46,9 +46,8 @@ class RuleSpec:
         size_aware: Whether all merge parameters depend on how much the network is short of hidden
             layers (below 4) and of units in them (below 128), by arrays of their own that make no
             difference at and above these numbers (compact merge only).
-        sparsity_aware: Whether all merge parameters depend on how sparse the inputs of a layer are,
-            by arrays of their own that make no difference where inputs are dense (compact merge
-            only).
+        sparsity_aware: Whether all merge parameters depend on how sparse the data are, by arrays of
+            their own that make no difference where they are dense (compact merge only).
         learning_rate: Inner learning rate. The compact merge multiplies it with a learned step.
         reference_steps: Number of inner steps up to which `learning_rate` holds; longer inner
             loops take smaller steps (compact merge only).

@@ -16,6 +16,7 @@ from keras_learned_rule.rule.products import product
 from keras_learned_rule.rule.readouts import readout_rows
 from keras_learned_rule.rule.scaling import column_rms_one, example_count, standardize
 from keras_learned_rule.rule.signals import LayerSignals, Signals
+from keras_learned_rule.rule.sparsity import adapted_theta
 from keras_learned_rule.rule.terms import competition_change
 
 
@@ -63,6 +64,7 @@ def unsupervised_update(spec, theta, plan, state, x, learning_rate):
     signals = forward(plan, state, x)
     hs = hidden_states(spec, theta, state, signals)[0] if spec.neuron_network else None
     step = _published_layer if spec.merge == "published" else _compact_layer
+    theta = adapted_theta(spec, theta, signals.pres[0])
     new_state = []
     for i in range(len(state)):
         see = functools.partial(layer_signals, spec, theta, state, signals, hs, i)
@@ -219,9 +221,8 @@ def _published_layer(spec, theta, plan, state, see, i, learning_rate):
 
 def _compact_layer(spec, theta, plan, state, see, i, learning_rate):
     old = state[i]
-    signals = see("forward")
-    own = layer_parameters(spec, theta, state, i, signals.x_lower)
-    signals = signals._replace(
+    own = layer_parameters(spec, theta, state, i)
+    signals = see("forward")._replace(
         temperature=ops.exp(own["log_temperature"]),
         learned=learned_functions(spec, theta, state, i),
     )

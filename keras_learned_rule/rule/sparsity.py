@@ -1,0 +1,46 @@
+"""Merge parameters that depend on how sparse the data are."""
+
+import math
+
+from keras import ops
+
+from keras_learned_rule.rule.layer_parameters import merge_arrays
+from keras_learned_rule.rule.scaling import standardize
+
+
+def adapted_theta(spec, theta, x):
+    """Theta for data like these: every merge array moved by its "sparse" one times the sparsity.
+
+    Args:
+        spec: A `RuleSpec` with the compact merge.
+        theta: Dict of tensors.
+        x: [E, n_lower], what enters the first weight layer.
+
+    Returns:
+        A dict of tensors; theta itself for a rule that is not `sparsity_aware`.
+    """
+    if not spec.sparsity_aware:
+        return theta
+    share = sparsity(x)
+    names = [f"merge/{name}" for name in merge_arrays(spec)]
+    moved = {n: theta[n] + share * theta[n.replace("merge/", "merge/sparse/")] for n in names}
+    return {**theta, **moved}
+
+
+def sparsity(x):
+    """How much sparser inputs are than normal ones: mostly near their mean, and seldom far from it.
+
+    By the squared mean deviation from the mean over the variance, which is 2 / pi for a normal
+    distribution whatever its scale, more for flat ones and less for sparse ones. An input that is
+    on in some examples and off in all others is sparse where these are less than a fifth.
+
+    Args:
+        x: [E, n] inputs; those that never change do not count.
+
+    Returns:
+        Scalar tensor in [0, 1], of the mean over inputs: 0 for normal and flat ones.
+    """
+    values = standardize(x).values
+    spread = ops.sum(ops.square(ops.mean(ops.abs(values), axis=0)))
+    variance = ops.sum(ops.mean(ops.square(values), axis=0))
+    return ops.relu(1.0 - 0.5 * math.pi * spread / (variance + 1e-12))
