@@ -10,14 +10,15 @@ REFERENCE_WIDTH = 128
 SHORTAGES = ("shallow", "narrow")
 
 
-def deviations(spec):
-    """What moves the merge's arrays away from those of the base model on dense data.
+def conditions(spec):
+    """What the merge depends on beside the place of a layer.
 
     Args:
         spec: A `RuleSpec` with the compact merge.
 
     Returns:
-        A tuple of names; each has an array beside every array of the merge.
+        A tuple of names; each has an array beside every array of the merge, to be added as far as
+        the condition holds.
     """
     return spec.size_aware * SHORTAGES + spec.sparsity_aware * ("sparse",)
 

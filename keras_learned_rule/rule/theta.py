@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from keras_learned_rule.rule.layer_parameters import deviations, merge_arrays
+from keras_learned_rule.rule.layer_parameters import conditions, merge_arrays
 from keras_learned_rule.rule.learned_hebb import learned_hebb_arrays
 from keras_learned_rule.rule.term_names import READOUTS
 
@@ -57,8 +57,8 @@ def theta_shapes(spec):
     else:
         own = merge_arrays(spec)
         shapes.update({f"merge/{name}": shape for name, shape in own.items()})
-        for what in deviations(spec):
-            shapes.update({f"merge/{what}/{name}": shape for name, shape in own.items()})
+        for condition in conditions(spec):
+            shapes.update({f"merge/{condition}/{name}": shape for name, shape in own.items()})
     return shapes
 
 
