@@ -22,8 +22,10 @@ def adapted_theta(spec, theta, x):
     if not spec.sparsity_aware:
         return theta
     share = sparsity(x)
-    names = [f"merge/{name}" for name in merge_arrays(spec)]
-    moved = {n: theta[n] + share * theta[n.replace("merge/", "merge/sparse/")] for n in names}
+    moved = {
+        f"merge/{name}": theta[f"merge/{name}"] + share * theta[f"merge/sparse/{name}"]
+        for name in merge_arrays(spec)
+    }
     return {**theta, **moved}
 
 
