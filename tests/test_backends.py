@@ -29,7 +29,8 @@ def case(name):
         "theta": {n: a + rng.normal(size=a.shape, scale=0.3) for n, a in theta.items()},
         "w": [rng.normal(size=shape) for shape in zip(WIDTHS[:-1], WIDTHS[1:])],
         "v": [rng.normal(size=shape) for shape in zip(WIDTHS[:-1], WIDTHS[1:])],
-        "x": rng.normal(size=(8, WIDTHS[0])),
+        # Cubed: sparse, or a rule that knows sparsity would not show it.
+        "x": rng.normal(size=(8, WIDTHS[0])) ** 3,
     }
 
 

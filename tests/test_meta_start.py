@@ -39,6 +39,9 @@ def test_sparsity_changes_nothing_at_first():
     theta = starting_theta("compact", rule, seed=0)
     expected = updated(COMPACT.spec, COMPACT.theta)
     cases.assert_states_equal(updated(rule, theta), expected)
+    theta["merge/sparse/coefficients"][:, 0] = 1.0
+    with pytest.raises(AssertionError):
+        cases.assert_states_equal(updated(rule, theta), expected)
 
 
 def test_what_is_new_is_drawn_with_the_seed():
