@@ -1,4 +1,4 @@
-"""Shapes filled with photographs, on photographs: easy classes that look like natural images."""
+"""Shapes filled with photographs, on photographs or black: easy classes that look like images."""
 
 import gin
 import numpy as np
@@ -6,12 +6,14 @@ import numpy as np
 from keras_learned_rule.data.checks import check_at_least_one
 from keras_learned_rule.data.image_set import ImageSet
 
-# Brightness that a shape has at least, and share of the photograph behind it that shows at most.
-_LEAST_INSIDE, _MOST_OUTSIDE = 0.6, 0.8
+# Brightness that a shape has at least.
+_LEAST_INSIDE = 0.6
 
 
 @gin.configurable
-def textured(size, channels, shapes=gin.REQUIRED, textures=gin.REQUIRED, copies=8, seed=0):
+def textured(
+    size, channels, shapes=gin.REQUIRED, textures=gin.REQUIRED, background=0.8, copies=8, seed=0
+):
     """The classes of one source, in the pixels of another.
 
     Every image of `shapes` is a mask: white shows one image of `textures`, black another. Half of
@@ -27,6 +29,8 @@ def textured(size, channels, shapes=gin.REQUIRED, textures=gin.REQUIRED, copies=
         channels: 1 for grey or 3 for RGB.
         shapes: source of white shapes on black.
         textures: source of images; its classes do not matter.
+        background: float from 0 to 1, share of the photograph behind a shape that shows at most.
+            `0` puts the shapes on black. Defaults to `0.8`.
         copies: int, images made of each shape. Defaults to `8`.
         seed: int, which images are made. Defaults to `0`.
 
@@ -34,7 +38,7 @@ def textured(size, channels, shapes=gin.REQUIRED, textures=gin.REQUIRED, copies=
         An `ImageSet` with the classes of `shapes`.
 
     Raises:
-        ValueError: if `copies` is below 1.
+        ValueError: if `copies` is below 1, or `background` not from 0 to 1.
 
     Example:
 
@@ -48,6 +52,8 @@ def textured(size, channels, shapes=gin.REQUIRED, textures=gin.REQUIRED, copies=
     ```
     """
     check_at_least_one(copies=copies)
+    if not 0 <= background <= 1:
+        raise ValueError(f"`background` must be from 0 to 1. Received: {background}")
     drawn, photographs = shapes(size, 1), textures(size, channels).images
     rng = np.random.default_rng(seed)
     masks = np.repeat(drawn.images, copies, axis=0)
@@ -57,7 +63,7 @@ def textured(size, channels, shapes=gin.REQUIRED, textures=gin.REQUIRED, copies=
         photographs[rng.integers(len(photographs), size=len(masks))] / 255 for _ in range(2)
     )
     least, most = (
-        rng.uniform(0, bound, (len(masks), 1, 1, 1)) for bound in (_LEAST_INSIDE, _MOST_OUTSIDE)
+        rng.uniform(0, bound, (len(masks), 1, 1, 1)) for bound in (_LEAST_INSIDE, background)
     )
     mask = masks / 255
     images = mask * (least + (1 - least) * inside) + (1 - mask) * most * outside
