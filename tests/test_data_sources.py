@@ -286,6 +286,14 @@ def test_textured_shows_textures_inside_and_darker_ones_outside():
     np.testing.assert_array_equal(made.images[sizes == 16][:, 2:6, 2:6].std(axis=(1, 2)), 0)
 
 
+def test_textured_on_black():
+    made = textured(9, 1, shapes=square, textures=flat(100), background=0.0)
+    masks = made.images > 0
+    assert set(masks.sum(axis=(1, 2, 3))) == {4, 16} and made.images[masks].min() >= 100
+    with pytest.raises(ValueError, match="`background` must be from 0 to 1. Received: 1.5"):
+        textured(9, 1, square, flat(1), background=1.5)
+
+
 def test_textured_takes_parts_from_its_sources_and_repeats():
     def some(part, seed=0):
         def letters(size, channels):

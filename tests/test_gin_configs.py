@@ -38,7 +38,7 @@ def dry_run(name, capsys):
 
 def test_there_is_a_file_for_each_purpose():
     hebb = ("learned_hebb", "learned_hebb_balanced", "learned_hebb_further", "learned_hebb_pink")
-    assert RUNS == ["cpu", "gpu", *hebb, "narrow", "paper", "preset", "quick", "tpu"]
+    assert RUNS == ["cpu", "gpu", *hebb, "narrow", "paper", "preset", "quick", "sparse", "tpu"]
 
 
 @pytest.mark.parametrize("name", RUNS)
