@@ -153,6 +153,16 @@ def test_a_size_aware_run_can_start_from_a_rule_that_is_not(tmp_path):
     assert np.abs(learned["merge/shallow/coefficients"]).max() > 0.05
 
 
+def test_patterns_freeze_what_they_match(finished, tmp_path):
+    start = finished[0] / "last.safetensors"
+    theta = run(tmp_path, start_from=str(start), frozen=["*/log_*", "merge/step"]).theta_arrays()
+    before = UpdateRule.load(str(start)).theta
+    same = {name for name in theta if np.array_equal(theta[name], before[name])}
+    patterned = {name for name in theta if "/log_" in name}
+    assert patterned | {"merge/step"} <= same and len(patterned) > 2
+    assert not {"merge/coefficients", "merge/bias_rate", "merge/shallow/step"} & same
+
+
 @pytest.mark.parametrize(
     "settings, message",
     [

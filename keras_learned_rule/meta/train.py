@@ -1,6 +1,7 @@
 """A meta-training run from start, or from where it was stopped, to end."""
 
 import dataclasses
+import fnmatch
 
 import gin
 
@@ -73,7 +74,8 @@ def train(
         vectorize: See `Problem`.
         scored: See `Problem`.
         scales: See `Problem`.
-        frozen: Names of arrays of theta that are not learned. Defaults to `()`.
+        frozen: Names of arrays of theta that are not learned, or patterns of names in the manner
+            of files, such as `"merge/shallow/*"`. Defaults to `()`.
         evaluation_steps: Inner steps of the evaluations.
         intervals: Defaults to `Intervals()`.
         start_from: Preset or theta file to start from, of the same rule or of one that knows less
@@ -142,11 +144,15 @@ def _programs(trainer):
     return len(trainer.buckets) * len(trainer.horizon.truncations)
 
 
-def _frozen(names, theta):
-    unknown = [name for name in names if name not in theta]
+def _frozen(patterns, theta):
+    unknown = [pattern for pattern in patterns if not fnmatch.filter(theta, pattern)]
     if unknown:
-        raise ValueError(f"frozen must be names out of {list(theta)}. Received: unknown {unknown}")
-    return {name: theta[name] for name in names}
+        raise ValueError(
+            f"frozen must be names out of {list(theta)}, or patterns of them. "
+            f"Received: unknown {unknown}"
+        )
+    names = {name for pattern in patterns for name in fnmatch.filter(theta, pattern)}
+    return {name: a for name, a in theta.items() if name in names}
 
 
 def _loaded(rule, families, held_out, seed):
