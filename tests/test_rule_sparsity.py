@@ -42,11 +42,12 @@ def test_inputs_that_never_change_do_not_count():
     assert np.isfinite(sparsity(np.zeros((10, 2))))
 
 
-def test_merge_arrays_are_linear_in_the_sparsity():
+@pytest.mark.parametrize("on, share", [(0.15, 1 - 0.255 * math.pi), (0.1, 0.25), (0.02, 0.25)])
+def test_merge_arrays_are_linear_in_the_sparsity_up_to_a_quarter(on, share):
     theta = {n: np.asarray(a) for n, a in cases.random_theta(AWARE).items()}
-    adapted = adapted_theta(AWARE, theta, on_in_a_share(0.1))
+    adapted = adapted_theta(AWARE, theta, on_in_a_share(on))
     for name in merge_arrays(AWARE):
-        expected = theta[f"merge/{name}"] + (1 - 0.18 * math.pi) * theta[f"merge/sparse/{name}"]
+        expected = theta[f"merge/{name}"] + share * theta[f"merge/sparse/{name}"]
         np.testing.assert_allclose(adapted[f"merge/{name}"], expected, rtol=1e-6)
         same = f"merge/narrow/{name}"
         np.testing.assert_array_equal(adapted[same], theta[same])
