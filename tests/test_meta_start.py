@@ -13,7 +13,7 @@ from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.theta import check_theta
 from keras_learned_rule.rule.update import unsupervised_update
 
-COMPACT = UpdateRule.from_preset("compact")
+COMPACT = UpdateRule.from_preset("compact_6")
 GROWN = RuleSpec.compact(terms=("hebb", *COMPACT.spec.terms, "learned_hebb"), hidden_width=8)
 
 
@@ -25,10 +25,10 @@ def updated(spec, theta):
 
 def test_more_terms_change_nothing_at_first():
     expected = updated(COMPACT.spec, COMPACT.theta)
-    check_theta(GROWN, starting_theta("compact", GROWN, seed=0))
-    cases.assert_states_equal(updated(GROWN, starting_theta("compact", GROWN, seed=0)), expected)
+    check_theta(GROWN, starting_theta("compact_6", GROWN, seed=0))
+    cases.assert_states_equal(updated(GROWN, starting_theta("compact_6", GROWN, seed=0)), expected)
     for term in ("hebb", "learned_hebb"):
-        theta = starting_theta("compact", GROWN, seed=0)
+        theta = starting_theta("compact_6", GROWN, seed=0)
         theta["merge/coefficients"][:, GROWN.terms.index(term)] = 0.1
         with pytest.raises(AssertionError):
             cases.assert_states_equal(updated(GROWN, theta), expected)
@@ -36,7 +36,7 @@ def test_more_terms_change_nothing_at_first():
 
 def test_sparsity_changes_nothing_at_first():
     rule = dataclasses.replace(COMPACT.spec, sparsity_aware=True)
-    theta = starting_theta("compact", rule, seed=0)
+    theta = starting_theta("compact_6", rule, seed=0)
     expected = updated(COMPACT.spec, COMPACT.theta)
     cases.assert_states_equal(updated(rule, theta), expected)
     theta["merge/sparse/coefficients"][:, 0] = 1.0
@@ -45,7 +45,7 @@ def test_sparsity_changes_nothing_at_first():
 
 
 def test_what_is_new_is_drawn_with_the_seed():
-    one, other = (starting_theta("compact", GROWN, seed) for seed in (0, 1))
+    one, other = (starting_theta("compact_6", GROWN, seed) for seed in (0, 1))
     name = "learned_hebb/upper/kernel"
     assert not np.any(one[name] == other[name])
     np.testing.assert_array_equal(one["merge/step"], COMPACT.theta["merge/step"])
@@ -62,13 +62,13 @@ def test_what_is_new_is_drawn_with_the_seed():
     ids=["fewer terms", "groups", "not size-aware", "published"],
 )
 def test_a_rule_that_knows_other_things_is_refused(rule):
-    with pytest.raises(ValueError, match="of one with fewer terms, .*Received: 'compact'"):
-        starting_theta("compact", rule, seed=0)
+    with pytest.raises(ValueError, match="of one with fewer terms, .*Received: 'compact_6'"):
+        starting_theta("compact_6", rule, seed=0)
 
 
 def test_functions_of_another_size_are_refused(tmp_path):
     path = str(tmp_path / "grown.safetensors")
-    UpdateRule(GROWN, starting_theta("compact", GROWN, seed=0)).save(path)
+    UpdateRule(GROWN, starting_theta("compact_6", GROWN, seed=0)).save(path)
     starting_theta(path, dataclasses.replace(GROWN, terms=(*GROWN.terms, "w_base")), seed=0)
     with pytest.raises(ValueError, match="start_from must be a theta of the same rule"):
         starting_theta(path, dataclasses.replace(GROWN, hidden_width=9), seed=0)

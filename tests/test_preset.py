@@ -37,6 +37,7 @@ EARLIER = [
     ("compact_3", 4, True, True, False),
     ("compact_4", 4, True, True, False),
     ("compact_5", 4, True, True, True),
+    ("compact_6", 4, True, True, True),
 ]
 
 

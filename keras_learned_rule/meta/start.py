@@ -35,7 +35,7 @@ def starting_theta(start_from, rule, seed):
     from keras_learned_rule.meta.start import starting_theta
 
     terms = (*RuleSpec.compact().terms, "learned_hebb")
-    theta = starting_theta("compact", RuleSpec.compact(terms=terms), seed=0)
+    theta = starting_theta("compact_6", RuleSpec.compact(terms=terms), seed=0)
     assert not theta["merge/coefficients"][:, terms.index("learned_hebb")].any()
     ```
     """
