@@ -75,6 +75,14 @@ def test_dry_runs_with_natural_images(name, capsys):
     assert ["tiny_imagenet16", "held", "out", "32"] in rows
 
 
+@pytest.mark.slow
+@pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="needs TFDS_DATA_DIR")
+def test_a_dry_run_with_photographs_as_textures(capsys):
+    rows = [line.split()[:4] for line in dry_run("sparse", capsys).splitlines()]
+    assert ["textured", "training", "113", "13,176"] in rows
+    assert ["textured", "held", "out", "38"] in rows
+
+
 def test_a_meta_batch_of_the_paper_has_256_tasks():
     for name in ("paper", "tpu"):
         parsed(name)

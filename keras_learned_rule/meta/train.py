@@ -145,14 +145,14 @@ def _programs(trainer):
 
 
 def _frozen(patterns, theta):
-    unknown = [pattern for pattern in patterns if not fnmatch.filter(theta, pattern)]
+    matches = {pattern: fnmatch.filter(theta, pattern) for pattern in patterns}
+    unknown = [pattern for pattern, names in matches.items() if not names]
     if unknown:
         raise ValueError(
             f"frozen must be names out of {list(theta)}, or patterns of them. "
             f"Received: unknown {unknown}"
         )
-    names = {name for pattern in patterns for name in fnmatch.filter(theta, pattern)}
-    return {name: a for name, a in theta.items() if name in names}
+    return {name: theta[name] for names in matches.values() for name in names}
 
 
 def _loaded(rule, families, held_out, seed):

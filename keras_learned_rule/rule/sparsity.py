@@ -7,8 +7,8 @@ from keras import ops
 from keras_learned_rule.rule.layer_parameters import merge_arrays
 from keras_learned_rule.rule.scaling import standardize
 
-# All that is sparser counts as this, the mean of warped glyphs. Bags of counts have 0.42, and
-# coefficients that followed it so far, learned mostly on glyphs, lost what they had learned there.
+# All that is sparser counts as this, the mean of warped glyphs. Sparse counts have 0.42, and were
+# learned worse with coefficients that followed the sparsity so far.
 LARGEST = 0.25
 
 
