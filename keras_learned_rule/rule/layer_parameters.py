@@ -18,9 +18,10 @@ def conditions(spec):
 
     Returns:
         A tuple of names; each has an array beside every array of the merge, to be added as far as
-        the condition holds.
+        the condition holds: those of "sparse/narrow" to those of "narrow".
     """
-    return spec.size_aware * SHORTAGES + spec.sparsity_aware * ("sparse",)
+    sparse = tuple(f"sparse/{lack}" for lack in SHORTAGES) if spec.sparse_by_size else ()
+    return spec.size_aware * SHORTAGES + spec.sparsity_aware * ("sparse",) + sparse
 
 
 def merge_arrays(spec):

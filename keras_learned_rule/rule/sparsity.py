@@ -4,7 +4,7 @@ import math
 
 from keras import ops
 
-from keras_learned_rule.rule.layer_parameters import merge_arrays
+from keras_learned_rule.rule.layer_parameters import SHORTAGES, merge_arrays
 from keras_learned_rule.rule.scaling import standardize
 
 # All that is sparser counts as this, the mean of warped glyphs. Sparse counts have 0.42, and were
@@ -15,7 +15,8 @@ LARGEST = 0.25
 def adapted_theta(spec, theta, x):
     """Theta for data like these: every merge array moved by its "sparse" one times the sparsity.
 
-    A sparsity above 0.25 counts as 0.25.
+    A sparsity above 0.25 counts as 0.25. What small networks do otherwise is moved likewise if the
+    rule is `sparse_by_size`.
 
     Args:
         spec: A `RuleSpec` with the compact merge.
@@ -28,9 +29,11 @@ def adapted_theta(spec, theta, x):
     if not spec.sparsity_aware:
         return theta
     share = ops.minimum(sparsity(x), LARGEST)
+    sizes = ("", *(f"{lack}/" for lack in SHORTAGES if spec.sparse_by_size))
+    names = [f"{size}{name}" for size in sizes for name in merge_arrays(spec)]
     moved = {
         f"merge/{name}": theta[f"merge/{name}"] + share * theta[f"merge/sparse/{name}"]
-        for name in merge_arrays(spec)
+        for name in names
     }
     return {**theta, **moved}
 

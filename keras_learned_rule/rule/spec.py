@@ -48,6 +48,8 @@ class RuleSpec:
             difference at and above these numbers (compact merge only).
         sparsity_aware: Whether all merge parameters depend on how sparse the data are, by arrays of
             their own that make no difference where they are dense (compact merge only).
+        sparse_by_size: Whether sparse data make another difference to small networks than to large
+            ones, by further arrays (rules that are `size_aware` and `sparsity_aware` only).
         learning_rate: Inner learning rate. The compact merge multiplies it with a learned step.
         reference_steps: Number of inner steps up to which `learning_rate` holds; longer inner
             loops take smaller steps (compact merge only).
@@ -89,6 +91,7 @@ class RuleSpec:
     running_competition: bool = False
     size_aware: bool = False
     sparsity_aware: bool = False
+    sparse_by_size: bool = False
     learning_rate: float = 1e-4
     reference_steps: int = 300
     length_exponent: float = 0.5

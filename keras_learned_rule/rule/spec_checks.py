@@ -29,6 +29,7 @@ _SWITCHES = (
     "running_competition",
     "size_aware",
     "sparsity_aware",
+    "sparse_by_size",
 )
 
 
@@ -113,6 +114,12 @@ def _check_merge(fields):
             raise ValueError(
                 f"{name} must be False with the published merge. Received: {name}=True"
             )
+    aware = fields["size_aware"], fields["sparsity_aware"]
+    if fields["sparse_by_size"] and not all(aware):
+        raise ValueError(
+            "sparse_by_size must be False unless size_aware and sparsity_aware are True. "
+            f"Received: size_aware={aware[0]}, sparsity_aware={aware[1]}"
+        )
     if fields["running_competition"] and not competes(fields["terms"]):
         raise ValueError(
             "running_competition must be False without a competition term. "
