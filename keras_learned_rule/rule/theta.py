@@ -185,7 +185,7 @@ def _truncated_normal(rng, shape):
 def _merge_start(spec, name, shape):
     if spec.merge == "published":
         return np.full(shape, 0.1 if name.endswith("coefficients") else 0.0)
-    if name.count("/") == 2:
+    if name.count("/") > 1:
         return np.zeros(shape)
     if name == "merge/coefficients":
         by_term = [START_COEFFICIENTS.get(term, (0.0, 0.0, 0.0)) for term in spec.terms]
