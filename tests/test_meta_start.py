@@ -34,12 +34,13 @@ def test_more_terms_change_nothing_at_first():
             cases.assert_states_equal(updated(GROWN, theta), expected)
 
 
-def test_sparsity_changes_nothing_at_first():
-    rule = dataclasses.replace(COMPACT.spec, sparsity_aware=True)
+@pytest.mark.parametrize("size", ["", "shallow/", "narrow/"])
+def test_sparsity_changes_nothing_at_first(size):
+    rule = dataclasses.replace(COMPACT.spec, sparsity_aware=True, sparse_by_size=True)
     theta = starting_theta("compact_6", rule, seed=0)
     expected = updated(COMPACT.spec, COMPACT.theta)
     cases.assert_states_equal(updated(rule, theta), expected)
-    theta["merge/sparse/coefficients"][:, 0] = 1.0
+    theta[f"merge/sparse/{size}coefficients"][:, 0] = 1.0
     with pytest.raises(AssertionError):
         cases.assert_states_equal(updated(rule, theta), expected)
 

@@ -53,6 +53,15 @@ def test_merge_arrays_are_linear_in_the_sparsity_up_to_a_quarter(on, share):
         np.testing.assert_array_equal(adapted[same], theta[same])
 
 
+def test_what_small_networks_do_otherwise_is_moved_likewise():
+    spec = dataclasses.replace(AWARE, sparse_by_size=True)
+    theta = {n: np.asarray(a) for n, a in cases.random_theta(spec).items()}
+    adapted = adapted_theta(spec, theta, on_in_a_share(0.02))
+    for name in (n.removeprefix("merge/sparse/") for n in theta if "/sparse/" in n):
+        expected = theta[f"merge/{name}"] + 0.25 * theta[f"merge/sparse/{name}"]
+        np.testing.assert_allclose(adapted[f"merge/{name}"], expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("share, least, most", [(0.5, 0.0, 0.0), (0.1, 1e-3, 1.0)])
 def test_for_dense_data_the_rule_is_the_one_that_does_not_know(share, least, most):
     plain = dataclasses.replace(AWARE, sparsity_aware=False)

@@ -29,6 +29,7 @@ def test_without_a_neuron_network_only_merge_parameters_are_left():
         assert size(dataclasses.replace(spec, **fields)) == spec.groups * (len(spec.terms) + 5)
     assert size(RuleSpec.compact()) == 3 * size(spec)
     assert size(RuleSpec.compact(sparsity_aware=True)) == 4 * size(spec)
+    assert size(RuleSpec.compact(sparsity_aware=True, sparse_by_size=True)) == 6 * size(spec)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,12 @@ def test_unknown_fields_are_named():
         ("compact", {"length_exponent": -1}, "length_exponent must be .* Received: -1"),
         ("compact", {"pooled": "yes"}, "pooled must be a bool. Received: 'yes'"),
         ("published", {"sparsity_aware": True}, "sparsity_aware must be False with .*=True"),
+        ("compact", {"sparse_by_size": True}, "sparse_by_size .* Received: .*sparsity_aware=False"),
+        (
+            "compact",
+            {"sparse_by_size": True, "sparsity_aware": True, "size_aware": False},
+            "sparse_by_size must be False unless .* Received: size_aware=False",
+        ),
     ],
 )
 def test_wrong_fields_are_refused(make, overrides, message):
