@@ -38,7 +38,9 @@ def dry_run(name, capsys):
 
 def test_there_is_a_file_for_each_purpose():
     hebb = ("learned_hebb", "learned_hebb_balanced", "learned_hebb_further", "learned_hebb_pink")
-    assert RUNS == ["cpu", "gpu", *hebb, "narrow", "paper", "preset", "quick", "sparse", "tpu"]
+    assert RUNS == [
+        *("cpu", "few_classes", "gpu", *hebb, "narrow", "paper", "preset", "quick", "sparse", "tpu")
+    ]
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -66,9 +68,13 @@ def test_a_dry_run_needs_no_data_but_glyphs_for_quick(capsys, monkeypatch, tmp_p
     assert os.listdir(tmp_path) == []
 
 
+# Files whose tasks have no photographs of their own.
+WITHOUT = "quick", "sparse", "few_classes"
+
+
 @pytest.mark.slow
 @pytest.mark.skipif("TFDS_DATA_DIR" not in os.environ, reason="needs TFDS_DATA_DIR")
-@pytest.mark.parametrize("name", [name for name in RUNS if name not in ("quick", "sparse")])
+@pytest.mark.parametrize("name", [name for name in RUNS if name not in WITHOUT])
 def test_dry_runs_with_natural_images(name, capsys):
     rows = [line.split()[:4] for line in dry_run(name, capsys).splitlines()]
     assert ["tiny_imagenet16", "training", "96", "11,520"] in rows
@@ -81,6 +87,12 @@ def test_a_dry_run_with_photographs_as_textures(capsys):
     rows = [line.split()[:4] for line in dry_run("sparse", capsys).splitlines()]
     assert ["textured", "training", "113", "13,176"] in rows
     assert ["textured", "held", "out", "38"] in rows
+
+
+@pytest.mark.slow
+def test_a_dry_run_with_tasks_of_two_classes(capsys):
+    rows = [line.split() for line in dry_run("few_classes", capsys).splitlines()]
+    assert ["few", "196-128-128-128-128-32", "relu", "196", "2"] in [row[:5] for row in rows]
 
 
 def test_a_meta_batch_of_the_paper_has_256_tasks():
