@@ -38,6 +38,7 @@ EARLIER = [
     ("compact_4", 4, True, True, False),
     ("compact_5", 4, True, True, True),
     ("compact_6", 4, True, True, True),
+    ("compact_7", 5, True, True, True),
 ]
 
 
