@@ -92,7 +92,7 @@ def test_a_dry_run_with_photographs_as_textures(capsys):
 @pytest.mark.slow
 def test_a_dry_run_with_tasks_of_two_classes(capsys):
     rows = [line.split() for line in dry_run("few_classes", capsys).splitlines()]
-    assert ["few", "196-128-128-128-128-32", "relu", "196", "2"] in [row[:5] for row in rows]
+    assert ["few_0", "128-128-128-128-32", "relu", "196", "2"] in [row[:5] for row in rows]
 
 
 def test_a_meta_batch_of_the_paper_has_256_tasks():
