@@ -57,8 +57,8 @@ def starting_theta(start_from, rule, seed):
 
 def _knows_less(spec, rule):
     """Whether all that is learned in a rule with this spec has a place in `rule`."""
-    may_differ = {"size_aware", "sparsity_aware", "sparse_by_size"}
-    may_differ |= {"hidden_width", "readout_channels"}
+    awareness = {"size_aware", "sparsity_aware", "sparse_by_size"}
+    may_differ = {*awareness, "hidden_width", "readout_channels"}
     if rule.merge == "compact":
         may_differ.add("terms")
     for field in dataclasses.fields(RuleSpec):

@@ -4,12 +4,12 @@ import math
 
 from keras import ops
 
-from keras_learned_rule.rule.layer_parameters import SHORTAGES, merge_arrays
 from keras_learned_rule.rule.scaling import standardize
 
 # All that is sparser counts as this, the mean of warped glyphs. Sparse counts have 0.42, and were
 # learned worse with coefficients that followed the sparsity so far.
 LARGEST = 0.25
+SPARSE = "merge/sparse/"
 
 
 def adapted_theta(spec, theta, x):
@@ -29,11 +29,9 @@ def adapted_theta(spec, theta, x):
     if not spec.sparsity_aware:
         return theta
     share = ops.minimum(sparsity(x), LARGEST)
-    sizes = ("", *(f"{lack}/" for lack in SHORTAGES if spec.sparse_by_size))
-    names = [f"{size}{name}" for size in sizes for name in merge_arrays(spec)]
+    names = [name.removeprefix(SPARSE) for name in theta if name.startswith(SPARSE)]
     moved = {
-        f"merge/{name}": theta[f"merge/{name}"] + share * theta[f"merge/sparse/{name}"]
-        for name in names
+        f"merge/{name}": theta[f"merge/{name}"] + share * theta[SPARSE + name] for name in names
     }
     return {**theta, **moved}
 
