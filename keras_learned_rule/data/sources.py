@@ -4,6 +4,7 @@ from keras_learned_rule.data.array_folder import array_folder
 from keras_learned_rule.data.digits import digit_images
 from keras_learned_rule.data.glyphs import glyphs
 from keras_learned_rule.data.pink_mixture import pink_mixture
+from keras_learned_rule.data.python_texts import python_texts
 from keras_learned_rule.data.synthetic import gaussian_mixture, random_manifolds, sparse_counts
 from keras_learned_rule.data.textured import textured
 from keras_learned_rule.data.tfds_images import tfds_images
@@ -14,6 +15,7 @@ __all__ = [
     "gaussian_mixture",
     "glyphs",
     "pink_mixture",
+    "python_texts",
     "random_manifolds",
     "sparse_counts",
     "textured",
