@@ -16,7 +16,7 @@ WIDTHS = (6, 5, 4)
 SPECS = {
     "compact": RuleSpec.compact(),
     "learned Hebb": rule_cases.LEARNED_HEBB,
-    "sparsity": RuleSpec.compact(sparsity_aware=True, sparse_by_size=True),
+    "sparsity": RuleSpec.compact(sparsity_aware=True, sparse_by_size=True, very_sparse=True),
     "neuron network": RuleSpec.compact(neuron_network=True),
 }
 

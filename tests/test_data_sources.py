@@ -9,6 +9,7 @@ from keras_learned_rule.data.digits import digit_images
 from keras_learned_rule.data.glyphs import glyph_set, glyphs
 from keras_learned_rule.data.image_set import ImageSet
 from keras_learned_rule.data.pink_mixture import pink_mixture
+from keras_learned_rule.data.python_texts import python_texts
 from keras_learned_rule.data.resize import fit_images
 from keras_learned_rule.data.synthetic import gaussian_mixture, random_manifolds, sparse_counts
 from keras_learned_rule.data.textured import textured
@@ -38,6 +39,23 @@ def folder(tmp_path):
     for i, size in enumerate((8, 11)):
         x = random_images((40, size, size, 3), seed=i)
         np.savez(tmp_path / f"{i}.npz", x=x, y=np.arange(40) % 8 - 3)
+    return tmp_path
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """Eight modules in place of the standard library, and what is not to be counted."""
+    rng = np.random.default_rng(0)
+    for i in range(8):
+        common = " ".join(rng.permutation(["the"] * 300 + [f"word{chr(97 + i)}"] * 100))
+        (tmp_path / f"module{i}.py").write_text(f"# {common}\nX = 12\n")
+    short, hidden = "x = 'seldom'\n", "y = 'never'\n" * 500
+    (tmp_path / "brief.py").write_text(short)
+    for name in ("_private.py", "test/case.py", "module0/tests/case.py", "site-packages/other.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(hidden)
+    (tmp_path / "module0" / "part.py").write_text("PARTICULAR = None\n" * 50)
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
     return tmp_path
 
 
@@ -73,6 +91,30 @@ def test_array_folder_of_vectors(tmp_path):
 @pytest.mark.parametrize("source", [gaussian_mixture, random_manifolds, sparse_counts])
 def test_synthetic(source):
     check_source(source, vectors=True, classes=8, examples=16)
+
+
+def test_python_texts(library):
+    check_source(python_texts, vectors=True, words=3, length=5)
+
+
+def test_python_texts_are_counts_of_words(library):
+    made = python_texts(1, 1, words=20, length=5)
+    assert made.class_names == tuple(f"module{i}" for i in range(8))
+    # Words are the, worda to wordh, none and particular; what is left of the 20 stays empty.
+    counts = made.images[:, 0, :, 0].astype(int)
+    assert counts[:, 10].any() and not counts[:, 11:].any()
+    own = [counts[made.labels == label].sum(axis=0) for label in range(8)]
+    assert all((total > 0).sum() == (4 if label == 0 else 2) for label, total in enumerate(own))
+    unit = np.unique(counts)[1]
+    lengths = counts.sum(axis=1) / unit
+    assert 4 < lengths[made.labels > 0].mean() < 6 and lengths.std() > 1
+    assert (np.bincount(python_texts(1, 1, words=20, length=5, most=50).labels) == 50).all()
+
+
+def test_python_texts_without_the_sources(tmp_path, monkeypatch):
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="python_texts reads the sources .* Received: "):
+        python_texts(1, 1)
 
 
 def test_pink_mixture():

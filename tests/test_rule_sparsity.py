@@ -62,6 +62,26 @@ def test_what_small_networks_do_otherwise_is_moved_likewise():
         np.testing.assert_allclose(adapted[f"merge/{name}"], expected, rtol=1e-6)
 
 
+# What is on in a share p of the examples has a sparsity of 1 - 2 pi p (1 - p).
+BETWEEN = (0.5 - 2.0 * math.pi * 0.08 * 0.92) / 0.15
+
+
+@pytest.mark.parametrize(
+    "on, share, very",
+    [(0.1, 0.25, 0.0), (0.08, 0.25 * (1 - BETWEEN), BETWEEN), (0.05, 0.0, 1.0), (0.5, 0.0, 0.0)],
+)
+def test_very_sparse_data_take_arrays_of_their_own(on, share, very):
+    spec = dataclasses.replace(AWARE, sparse_by_size=True, very_sparse=True)
+    theta = {n: np.asarray(a) for n, a in cases.random_theta(spec).items()}
+    adapted = adapted_theta(spec, theta, on_in_a_share(on))
+    for name in merge_arrays(spec):
+        expected = theta[f"merge/{name}"] + share * theta[f"merge/sparse/{name}"]
+        expected = expected + very * theta[f"merge/very_sparse/{name}"]
+        np.testing.assert_allclose(adapted[f"merge/{name}"], expected, rtol=1e-5, atol=1e-6)
+        expected = theta[f"merge/narrow/{name}"] + share * theta[f"merge/sparse/narrow/{name}"]
+        np.testing.assert_allclose(adapted[f"merge/narrow/{name}"], expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("share, least, most", [(0.5, 0.0, 0.0), (0.1, 1e-3, 1.0)])
 def test_for_dense_data_the_rule_is_the_one_that_does_not_know(share, least, most):
     plain = dataclasses.replace(AWARE, sparsity_aware=False)

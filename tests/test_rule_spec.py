@@ -30,6 +30,7 @@ def test_without_a_neuron_network_only_merge_parameters_are_left():
     assert size(RuleSpec.compact()) == 3 * size(spec)
     assert size(RuleSpec.compact(sparsity_aware=True)) == 4 * size(spec)
     assert size(RuleSpec.compact(sparsity_aware=True, sparse_by_size=True)) == 6 * size(spec)
+    assert size(RuleSpec.compact(sparsity_aware=True, very_sparse=True)) == 5 * size(spec)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,7 @@ def test_unknown_fields_are_named():
         ("compact", {"length_exponent": -1}, "length_exponent must be .* Received: -1"),
         ("compact", {"pooled": "yes"}, "pooled must be a bool. Received: 'yes'"),
         ("published", {"sparsity_aware": True}, "sparsity_aware must be False with .*=True"),
+        ("compact", {"very_sparse": True}, "very_sparse .* Received: sparsity_aware=False"),
         ("compact", {"sparse_by_size": True}, "sparse_by_size .* Received: .*sparsity_aware=False"),
         (
             "compact",

@@ -21,7 +21,8 @@ def conditions(spec):
         the condition holds: those of "sparse/narrow" to those of "narrow".
     """
     sparse = tuple(f"sparse/{lack}" for lack in SHORTAGES) if spec.sparse_by_size else ()
-    return spec.size_aware * SHORTAGES + spec.sparsity_aware * ("sparse",) + sparse
+    sparse = spec.sparsity_aware * ("sparse",) + sparse + spec.very_sparse * ("very_sparse",)
+    return spec.size_aware * SHORTAGES + sparse
 
 
 def merge_arrays(spec):

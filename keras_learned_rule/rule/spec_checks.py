@@ -30,6 +30,7 @@ _SWITCHES = (
     "size_aware",
     "sparsity_aware",
     "sparse_by_size",
+    "very_sparse",
 )
 
 
@@ -119,6 +120,11 @@ def _check_merge(fields):
         raise ValueError(
             "sparse_by_size must be False unless size_aware and sparsity_aware are True. "
             f"Received: size_aware={aware[0]}, sparsity_aware={aware[1]}"
+        )
+    if fields["very_sparse"] and not fields["sparsity_aware"]:
+        raise ValueError(
+            "very_sparse must be False unless sparsity_aware is True. "
+            "Received: sparsity_aware=False"
         )
     if fields["running_competition"] and not competes(fields["terms"]):
         raise ValueError(
