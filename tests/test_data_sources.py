@@ -108,6 +108,8 @@ def test_python_texts_are_counts_of_words(library):
     unit = np.unique(counts)[1]
     lengths = counts.sum(axis=1) / unit
     assert 4 < lengths[made.labels > 0].mean() < 6 and lengths.std() > 1
+    occurs = python_texts(1, 1, words=20, length=5, binary=True).images[:, 0, :, 0]
+    np.testing.assert_array_equal(occurs, 255 * (counts > 0))
     assert (np.bincount(python_texts(1, 1, words=20, length=5, most=50).labels) == 50).all()
 
 

@@ -18,7 +18,15 @@ _SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages"}
 
 @gin.configurable
 def python_texts(
-    size, channels, words=1000, length=150, most=256, seed=0, part="all", held_out_fraction=0.2
+    size,
+    channels,
+    words=1000,
+    length=150,
+    binary=False,
+    most=256,
+    seed=0,
+    part="all",
+    held_out_fraction=0.2,
 ):
     """Counts of the most frequent words in pieces of the standard library: comments, docs and code.
 
@@ -32,6 +40,7 @@ def python_texts(
         channels: of no effect.
         words: int, how many words to count. Defaults to `1000`.
         length: int, words of a text on average, frequent or not. Defaults to `150`.
+        binary: bool, whether an input says only if its word occurs. Defaults to `False`.
         most: int, texts of a class at most. Defaults to `256`.
         seed: int, how long each text is. Defaults to `0`.
         part: `"all"`, `"train"`, `"choose"` or `"report"`, as for `ImageSet.part`. Defaults to
@@ -69,6 +78,7 @@ def python_texts(
     counts = np.zeros((len(chosen), words), np.int32)
     for row, (_, text) in zip(counts, chosen):
         np.add.at(row, [place[word] for word in text if word in place], 1)
+    counts = np.minimum(counts, 1) if binary else counts
     labels = [label for label, _ in chosen]
     return vector_set(counts, labels, list(by_module), "python_texts").part(part, held_out_fraction)
 
