@@ -47,7 +47,7 @@ def library(tmp_path, monkeypatch):
     """Eight modules in place of the standard library, and what is not to be counted."""
     rng = np.random.default_rng(0)
     for i in range(8):
-        common = " ".join(rng.permutation(["the"] * 300 + [f"word{chr(97 + i)}"] * 100))
+        common = " ".join(rng.permutation(["the"] * 5000 + [f"word{chr(97 + i)}"] * 1000))
         (tmp_path / f"module{i}.py").write_text(f"# {common}\nX = 12\n")
     short, hidden = "x = 'seldom'\n", "y = 'never'\n" * 500
     (tmp_path / "brief.py").write_text(short)
@@ -94,11 +94,11 @@ def test_synthetic(source):
 
 
 def test_python_texts(library):
-    check_source(python_texts, vectors=True, words=3, length=5)
+    check_source(python_texts, vectors=True, words=3, length=100)
 
 
 def test_python_texts_are_counts_of_words(library):
-    made = python_texts(1, 1, words=20, length=5)
+    made = python_texts(1, 1, words=20, length=100)
     assert made.class_names == tuple(f"module{i}" for i in range(8))
     # Words are the, worda to wordh, none and particular; what is left of the 20 stays empty.
     counts = made.images[:, 0, :, 0].astype(int)
@@ -107,10 +107,10 @@ def test_python_texts_are_counts_of_words(library):
     assert all((total > 0).sum() == (4 if label == 0 else 2) for label, total in enumerate(own))
     unit = np.unique(counts)[1]
     lengths = counts.sum(axis=1) / unit
-    assert 4 < lengths[made.labels > 0].mean() < 6 and lengths.std() > 1
-    occurs = python_texts(1, 1, words=20, length=5, binary=True).images[:, 0, :, 0]
+    assert 80 < lengths[made.labels > 0].mean() < 120 and lengths.std() > 20
+    occurs = python_texts(1, 1, words=20, length=100, binary=True).images[:, 0, :, 0]
     np.testing.assert_array_equal(occurs, 255 * (counts > 0))
-    assert (np.bincount(python_texts(1, 1, words=20, length=5, most=50).labels) == 50).all()
+    assert (np.bincount(python_texts(1, 1, words=20, length=100, most=50).labels) == 50).all()
 
 
 def test_python_texts_without_the_sources(tmp_path, monkeypatch):

@@ -11,8 +11,8 @@ import numpy as np
 from keras_learned_rule.data.checks import check_at_least_one
 from keras_learned_rule.data.image_set import vector_set
 
-# A class with fewer texts has none to spare for labels.
-FEWEST_TEXTS = 40
+# Whatever the length of texts, so that the parts have the same modules at every length.
+FEWEST_WORDS = 6000
 _SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages"}
 
 
@@ -31,8 +31,8 @@ def python_texts(
     """Counts of the most frequent words in pieces of the standard library: comments, docs and code.
 
     A class is a module or package, and its texts are consecutive pieces of varying length. Words
-    are runs of at least two letters a to z in lower case, as in `imdb_bag_of_words`. Modules with
-    fewer than 40 texts, tests and names that begin with an underscore are left out. Which
+    are runs of at least two letters a to z in lower case, as in `imdb_bag_of_words`. Modules of
+    fewer than 6,000 words, tests and names that begin with an underscore are left out. Which
     classes there are depends on the version of Python.
 
     Args:
@@ -65,8 +65,8 @@ def python_texts(
     """
     check_at_least_one(words=words, length=length, most=most)
     rng = np.random.default_rng(seed)
-    by_module = {name: _texts(spoken, length, rng) for name, spoken in _modules().items()}
-    by_module = {name: texts for name, texts in by_module.items() if len(texts) >= FEWEST_TEXTS}
+    modules = {name: spoken for name, spoken in _modules().items() if len(spoken) >= FEWEST_WORDS}
+    by_module = {name: _texts(spoken, length, rng) for name, spoken in modules.items()}
     everything = [text for texts in by_module.values() for text in texts]
     frequent = collections.Counter(word for text in everything for word in text)
     # Ties are broken by the alphabet.
