@@ -63,12 +63,12 @@ def test_what_small_networks_do_otherwise_is_moved_likewise():
 
 
 # What is on in a share p of the examples has a sparsity of 1 - 2 pi p (1 - p).
-BETWEEN = (0.5 - 2.0 * math.pi * 0.08 * 0.92) / 0.15
+BETWEEN = (0.56 - 2.0 * math.pi * 0.09 * 0.91) / 0.08
 
 
 @pytest.mark.parametrize(
     "on, share, very",
-    [(0.1, 0.25, 0.0), (0.08, 0.25 * (1 - BETWEEN), BETWEEN), (0.05, 0.0, 1.0), (0.5, 0.0, 0.0)],
+    [(0.1, 0.25, 0.0), (0.09, 0.25 * (1 - BETWEEN), BETWEEN), (0.05, 0.0, 1.0), (0.5, 0.0, 0.0)],
 )
 def test_very_sparse_data_take_arrays_of_their_own(on, share, very):
     spec = dataclasses.replace(AWARE, sparse_by_size=True, very_sparse=True)
