@@ -39,6 +39,7 @@ EARLIER = [
     ("compact_5", 4, True, True, True),
     ("compact_6", 4, True, True, True),
     ("compact_7", 5, True, True, True),
+    ("compact_8", 5, True, True, True),
 ]
 
 
