@@ -38,8 +38,9 @@ def dry_run(name, capsys):
 
 def test_there_is_a_file_for_each_purpose():
     hebb = ("learned_hebb", "learned_hebb_balanced", "learned_hebb_further", "learned_hebb_pink")
-    others = ("narrow", "paper", "preset", "quick", "small_sparse", "sparse", "texts", "tpu")
-    assert RUNS == ["cpu", "few_classes", "gpu", *hebb, *others]
+    others = ("narrow", "paper", "preset", "quick", "small_sparse", "sparse")
+    texts = ("texts", "texts_further")
+    assert RUNS == ["cpu", "few_classes", "gpu", *hebb, *others, *texts, "tpu"]
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -68,7 +69,7 @@ def test_a_dry_run_needs_no_data_but_glyphs_for_quick(capsys, monkeypatch, tmp_p
 
 
 # Files whose tasks have no photographs of their own.
-WITHOUT = "quick", "sparse", "few_classes", "small_sparse", "texts"
+WITHOUT = "quick", "sparse", "few_classes", "small_sparse", "texts", "texts_further"
 
 
 @pytest.mark.slow
@@ -95,6 +96,7 @@ def test_a_dry_run_with_photographs_as_textures(capsys):
         ("few_classes", ["few_0", "128-128-128-128-32", "relu", "196", "2"]),
         ("small_sparse", ["least_few_0", "32-32", "relu", "196", "2"]),
         ("texts", ["shallow_few_texts_0", "128-32", "relu", "500", "2"]),
+        ("texts_further", ["few_binary_0", "128-128-128-128-32", "relu", "500", "2"]),
     ],
 )
 def test_dry_runs_with_tasks_of_two_classes(name, row, capsys):

@@ -58,9 +58,10 @@ def test_what_is_new_is_drawn_with_the_seed():
         RuleSpec.compact(terms=("competition", "learned_hebb")),
         dataclasses.replace(GROWN, groups=1),
         dataclasses.replace(GROWN, size_aware=False),
+        dataclasses.replace(GROWN, sparsity_aware=True, very_sparse=True),
         RuleSpec.published(),
     ],
-    ids=["fewer terms", "groups", "not size-aware", "published"],
+    ids=["fewer terms", "groups", "not size-aware", "very sparse", "published"],
 )
 def test_a_rule_that_knows_other_things_is_refused(rule):
     with pytest.raises(ValueError, match="of one with fewer terms, .*Received: 'compact_6'"):
