@@ -113,8 +113,40 @@ def test_python_texts_are_counts_of_words(library):
     assert (np.bincount(python_texts(1, 1, words=20, length=100, most=50).labels) == 50).all()
 
 
+def test_python_texts_have_the_same_modules_at_every_length(library):
+    short, long = (python_texts(1, 1, length=length) for length in (20, 1500))
+    assert short.class_names == long.class_names and len(short.images) > 20 * len(long.images)
+
+
+def test_python_texts_begin_with_the_most_frequent_word(library):
+    made = python_texts(1, 1, words=2, length=100)
+    the, second = made.images[:, 0, :, 0].T
+    assert set(made.labels[the > 0]) == set(range(8)) and len(set(made.labels[second > 0])) == 1
+
+
+def test_lengths_of_python_texts_are_drawn(library):
+    one, other = (python_texts(1, 1, words=3, length=100, seed=seed) for seed in (0, 1))
+    assert not np.array_equal(one.images[:50], other.images[:50])
+
+
+@pytest.mark.parametrize(
+    "length, says", [(0, "`length`.*Received: 0"), (6000, "two texts of each")]
+)
+def test_python_texts_of_a_length_that_leaves_none(library, length, says):
+    with pytest.raises(ValueError, match=says):
+        python_texts(1, 1, length=length)
+
+
+def test_python_texts_pass_over_what_is_no_file(library):
+    (library / "module1.py").rename(library / "kept.txt")
+    (library / "module1" / "folder.py").mkdir(parents=True)
+    names = python_texts(1, 1, words=20, length=100).class_names
+    assert names == ("module0", *(f"module{i}" for i in range(2, 8)))
+
+
 def test_python_texts_without_the_sources(tmp_path, monkeypatch):
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    (tmp_path / "brief.py").write_text("x = 'seldom'")
     with pytest.raises(FileNotFoundError, match="python_texts reads the sources .* Received: "):
         python_texts(1, 1)
 

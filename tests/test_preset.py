@@ -1,5 +1,6 @@
 """The rule that comes with the package: meta-trained, described by a card, and of use."""
 
+import dataclasses
 from importlib import resources
 
 import keras
@@ -9,6 +10,8 @@ from keras import layers
 
 from keras_learned_rule import LearnedRule, UpdateRule, few_shot_accuracy
 from keras_learned_rule.data.digits import digits_split
+from keras_learned_rule.rule.layer_parameters import merge_arrays
+from keras_learned_rule.rule.sparsity import adapted_theta
 from keras_learned_rule.rule.theta import init_theta
 
 
@@ -53,6 +56,30 @@ def test_earlier_presets_are_still_there(name, terms, shaped, running, sizes):
     model.compile()
     model.fit(digits_split()[0][:256], batch_size=128, callbacks=[LearnedRule(rule)], verbose=0)
     assert np.abs(model.get_weights()[0] - before).max() > 0.01
+
+
+def test_it_is_the_eighth_but_for_very_sparse_data():
+    rule, eighth = (UpdateRule.from_preset(name) for name in ("compact", "compact_8"))
+    assert rule.spec == dataclasses.replace(eighth.spec, very_sparse=True)
+    for name, array in eighth.theta.items():
+        np.testing.assert_array_equal(rule.theta[name], array)
+
+
+def test_very_sparse_data_are_learned_as_by_the_rule_learned_on_texts(root):
+    path = root / "docs" / "meta_training_run_31.safetensors"
+    if not path.exists():
+        pytest.skip("the theta of the run is not here")
+    rule, texts = UpdateRule.from_preset("compact"), UpdateRule.load(str(path))
+    seldom = np.zeros((100, 4), "float32")
+    seldom[:3] = 1.0
+    adapted = adapted_theta(rule.spec, rule.theta, seldom)
+    place = [rule.spec.terms.index(term) for term in texts.spec.terms]
+    for name in merge_arrays(texts.spec):
+        moved = np.asarray(adapted[f"merge/{name}"])
+        if name == "coefficients":
+            assert not moved[:, rule.spec.terms.index("learned_hebb")].any()
+            moved = moved[:, place]
+        np.testing.assert_allclose(moved, texts.theta[f"merge/{name}"], atol=1e-5)
 
 
 def test_every_preset_has_a_card():

@@ -11,8 +11,8 @@ import numpy as np
 from keras_learned_rule.data.checks import check_at_least_one
 from keras_learned_rule.data.image_set import vector_set
 
-# Whatever the length of texts, so that the parts have the same modules at every length.
-FEWEST_WORDS = 6000
+# A limit on words, not on texts: so the parts have the same modules at every length.
+_FEWEST_WORDS = 6000
 _SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages"}
 
 
@@ -31,14 +31,15 @@ def python_texts(
     """Counts of the most frequent words in pieces of the standard library: comments, docs and code.
 
     A class is a module or package, and its texts are consecutive pieces of varying length. Words
-    are runs of at least two letters a to z in lower case, as in `imdb_bag_of_words`. Modules of
-    fewer than 6,000 words, tests and names that begin with an underscore are left out. Which
-    classes there are depends on the version of Python.
+    are runs of at least two letters a to z in lower case, as in `imdb_bag_of_words`; which are
+    frequent is counted over all modules, whatever the part. Tests, modules of fewer than 6,000
+    words, and those whose names begin with an underscore are left out. Which modules there are
+    depends on the version of Python, and with them which of them a part has.
 
     Args:
         size: of no effect.
         channels: of no effect.
-        words: int, how many words to count. Defaults to `1000`.
+        words: int, how many words have an input. Defaults to `1000`.
         length: int, words of a text on average, frequent or not. Defaults to `150`.
         binary: bool, whether an input says only if its word occurs. Defaults to `False`.
         most: int, texts of a class at most. Defaults to `256`.
@@ -48,11 +49,13 @@ def python_texts(
         held_out_fraction: float, as for `ImageSet.part`. Defaults to `0.2`.
 
     Returns:
-        An `ImageSet` of vectors, `[n, 1, words, 1]`, most frequent word first.
+        An `ImageSet` of vectors, `[n, 1, words, 1]`, most frequent word first; counts are scaled so
+        that the largest is 255.
 
     Raises:
         FileNotFoundError: if the sources of the standard library are not on this machine.
-        ValueError: if a number is below 1.
+        ValueError: if a number is below 1, `length` leaves fewer than two texts of a module, or
+            `part` or `held_out_fraction` is none that `ImageSet.part` allows.
 
     Example:
 
@@ -65,8 +68,12 @@ def python_texts(
     """
     check_at_least_one(words=words, length=length, most=most)
     rng = np.random.default_rng(seed)
-    modules = {name: spoken for name, spoken in _modules().items() if len(spoken) >= FEWEST_WORDS}
-    by_module = {name: _texts(spoken, length, rng) for name, spoken in modules.items()}
+    by_module = {name: _texts(spoken, length, rng) for name, spoken in _modules().items()}
+    if min(map(len, by_module.values())) < 2:
+        raise ValueError(
+            f"`length` must leave at least two texts of each module, of {_FEWEST_WORDS} words or "
+            f"more. Received: {length}"
+        )
     everything = [text for texts in by_module.values() for text in texts]
     frequent = collections.Counter(word for text in everything for word in text)
     # Ties are broken by the alphabet.
@@ -84,17 +91,15 @@ def python_texts(
 
 
 def _modules():
-    """All words of each module or package of the standard library, in order."""
+    """A list of the words of each module or package of the standard library, in order."""
     root = Path(sysconfig.get_path("stdlib"))
     spoken = {}
-    for entry in sorted(root.glob("[!_]*")):
-        if entry.name in _SKIPPED:
-            continue
-        files = sorted(entry.rglob("*.py")) if entry.is_dir() else [entry] * (entry.suffix == ".py")
-        for path in files:
-            if not _SKIPPED.intersection(path.relative_to(root).parts):
-                source = path.read_text(encoding="utf-8", errors="ignore").lower()
-                spoken.setdefault(entry.stem, []).extend(re.findall("[a-z]{2,}", source))
+    for entry in sorted(root.glob("[!_]*"), key=_parts):
+        if entry.name not in _SKIPPED:
+            files = entry.rglob("*.py") if entry.is_dir() else [entry] * (entry.suffix == ".py")
+            for path in sorted(files, key=_parts):
+                spoken.setdefault(entry.stem, []).extend(_words(path, root))
+    spoken = {name: words for name, words in spoken.items() if len(words) >= _FEWEST_WORDS}
     if not spoken:
         raise FileNotFoundError(
             "python_texts reads the sources of the standard library, which must be files in "
@@ -103,8 +108,19 @@ def _modules():
     return spoken
 
 
+def _parts(path):
+    # Paths themselves are in another order where case does not matter.
+    return path.parts
+
+
+def _words(path, root):
+    if _SKIPPED.intersection(path.relative_to(root).parts) or not path.is_file():
+        return []
+    return re.findall("[a-z]{2,}", path.read_text(encoding="utf-8", errors="ignore").lower())
+
+
 def _texts(spoken, length, rng):
-    """Cuts words into texts of varying length."""
+    """Cuts a list of words into texts of varying length."""
     lengths = 1 + rng.poisson(length * rng.gamma(4.0, 0.25, size=1 + 2 * len(spoken) // length))
     ends = [int(end) for end in np.cumsum(lengths) if end <= len(spoken)]
     return [spoken[start:end] for start, end in zip([0, *ends], ends)]

@@ -18,10 +18,11 @@ def conditions(spec):
 
     Returns:
         A tuple of names; each has an array beside every array of the merge, to be added as far as
-        the condition holds: those of "sparse/narrow" to those of "narrow".
+        the condition holds: those of "sparse/narrow" to those of "narrow". Where data are
+        "very_sparse" they are not "sparse".
     """
-    sparse = tuple(f"sparse/{lack}" for lack in SHORTAGES) if spec.sparse_by_size else ()
-    sparse = spec.sparsity_aware * ("sparse",) + sparse + spec.very_sparse * ("very_sparse",)
+    by_size = tuple(f"sparse/{lack}" for lack in SHORTAGES) if spec.sparse_by_size else ()
+    sparse = spec.sparsity_aware * ("sparse",) + by_size + spec.very_sparse * ("very_sparse",)
     return spec.size_aware * SHORTAGES + sparse
 
 

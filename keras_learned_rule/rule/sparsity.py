@@ -15,11 +15,12 @@ VERY_SPARSE_FROM, VERY_SPARSE_TO = 0.44, 0.52
 
 
 def adapted_theta(spec, theta, x):
-    """Theta for data like these: every merge array moved by its "sparse" one times the sparsity.
+    """Theta for data like these: every merge array moved by what was learned for so sparse ones.
 
-    A sparsity above 0.25 counts as 0.25. What small networks do otherwise is moved likewise if the
-    rule is `sparse_by_size`. If it is `very_sparse`, this gives way from 0.44 to 0.52 to the
-    "very_sparse" arrays, which are added as they are.
+    By its "sparse" array times the sparsity, which above 0.25 counts as 0.25; what small networks
+    do otherwise likewise, if the rule is `sparse_by_size`. If it is `very_sparse`, from a sparsity
+    of 0.44 to one of 0.52 the "sparse" arrays give way to the "very_sparse" ones, which are added
+    as they are.
 
     Args:
         spec: A `RuleSpec` with the compact merge.
@@ -34,14 +35,16 @@ def adapted_theta(spec, theta, x):
     found = sparsity(x)
     shares = {"merge/sparse/": ops.minimum(found, LARGEST)}
     if spec.very_sparse:
-        very = (found - VERY_SPARSE_FROM) / (VERY_SPARSE_TO - VERY_SPARSE_FROM)
-        shares["merge/very_sparse/"] = very = ops.clip(very, 0.0, 1.0)
-        shares["merge/sparse/"] = shares["merge/sparse/"] * (1.0 - very)
+        way = (found - VERY_SPARSE_FROM) / (VERY_SPARSE_TO - VERY_SPARSE_FROM)
+        very = ops.clip(way, 0.0, 1.0)
+        shares["merge/sparse/"] = (1.0 - very) * shares["merge/sparse/"]
+        shares["merge/very_sparse/"] = very
     adapted = dict(theta)
     for condition, share in shares.items():
-        for name in (name for name in theta if name.startswith(condition)):
-            moved = "merge/" + name.removeprefix(condition)
-            adapted[moved] = adapted[moved] + share * theta[name]
+        for name in theta:
+            if name.startswith(condition):
+                moved = "merge/" + name.removeprefix(condition)
+                adapted[moved] = adapted[moved] + share * theta[name]
     return adapted
 
 

@@ -50,7 +50,7 @@ class RuleSpec:
             their own that make no difference where they are dense (compact merge only).
         sparse_by_size: Whether sparse data make another difference to small networks than to large
             ones, by further arrays (rules that are `size_aware` and `sparsity_aware` only).
-        very_sparse: Whether data sparser than any images, such as bags of words, take arrays of
+        very_sparse: Whether data sparser than most images, such as bags of words, take arrays of
             their own instead of those for sparse data (rules that are `sparsity_aware` only).
         learning_rate: Inner learning rate. The compact merge multiplies it with a learned step.
         reference_steps: Number of inner steps up to which `learning_rate` holds; longer inner
