@@ -1,6 +1,5 @@
 """Words of the sources of Python's standard library: real texts that are at hand everywhere."""
 
-import collections
 import re
 import sysconfig
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from keras_learned_rule.data.checks import check_at_least_one
 from keras_learned_rule.data.image_set import vector_set
+from keras_learned_rule.data.text import WORD, most_frequent_first
 
 # A limit on words, not on texts: so the parts have the same modules at every length.
 _FEWEST_WORDS = 6000
@@ -74,20 +74,21 @@ def python_texts(
             f"`length` must leave at least two texts of each module, of {_FEWEST_WORDS} words or "
             f"more. Received: {length}"
         )
-    everything = [text for texts in by_module.values() for text in texts]
-    frequent = collections.Counter(word for text in everything for word in text)
-    # Ties are broken by the alphabet.
-    vocabulary = sorted(frequent, key=lambda word: (-frequent[word], word))[:words]
-    place = {word: i for i, word in enumerate(vocabulary)}
-    chosen = [
-        (label, text) for label, texts in enumerate(by_module.values()) for text in texts[:most]
-    ]
-    counts = np.zeros((len(chosen), words), np.int32)
-    for row, (_, text) in zip(counts, chosen):
-        np.add.at(row, [place[word] for word in text if word in place], 1)
+    labels = np.repeat(np.arange(len(by_module)), [len(texts) for texts in by_module.values()])
+    rank = np.concatenate([np.arange(len(texts)) for texts in by_module.values()])
+    counts = _counts([text for texts in by_module.values() for text in texts], words)[rank < most]
     counts = np.minimum(counts, 1) if binary else counts
-    labels = [label for label, _ in chosen]
-    return vector_set(counts, labels, list(by_module), "python_texts").part(part, held_out_fraction)
+    made = vector_set(counts, labels[rank < most], list(by_module), "python_texts")
+    return made.part(part, held_out_fraction)
+
+
+def _counts(texts, words):
+    """Counts [texts, words] of the most frequent words; ties go by the alphabet."""
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    counts = CountVectorizer(analyzer=list, dtype=np.int32).fit_transform(texts)
+    counts = counts[:, most_frequent_first(counts)[:words]].toarray()
+    return np.pad(counts, ((0, 0), (0, words - counts.shape[1])))
 
 
 def _modules():
@@ -116,7 +117,7 @@ def _parts(path):
 def _words(path, root):
     if _SKIPPED.intersection(path.relative_to(root).parts) or not path.is_file():
         return []
-    return re.findall("[a-z]{2,}", path.read_text(encoding="utf-8", errors="ignore").lower())
+    return re.findall(WORD, path.read_text(encoding="utf-8", errors="ignore").lower())
 
 
 def _texts(spoken, length, rng):

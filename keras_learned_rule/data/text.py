@@ -8,6 +8,7 @@ from keras_learned_rule.data.splits import DataSplit
 from keras_learned_rule.data.tfds_files import open_tfds, tfds_version
 
 NAME = "imdb_reviews/plain_text"
+WORD = "[a-z]{2,}"
 
 
 def imdb_bag_of_words(words=1000, data_dir=None):
@@ -65,10 +66,10 @@ def _count(words, data_dir):
     builder = open_tfds(NAME, data_dir)
     (train, y_train), (test, y_test) = (_reviews(builder, split) for split in ("train", "test"))
     counter = CountVectorizer(
-        preprocessor=_plain, token_pattern="[a-z]{2,}", max_features=words, dtype=np.int32
+        preprocessor=_plain, token_pattern=WORD, max_features=words, dtype=np.int32
     )
     x_train = counter.fit_transform(train)
-    order = np.argsort(-np.asarray(x_train.sum(axis=0)).ravel(), kind="stable")
+    order = most_frequent_first(x_train)
     arrays = {
         "x_train": _dense(x_train, order),
         "y_train": y_train,
@@ -77,6 +78,11 @@ def _count(words, data_dir):
     }
     vocabulary = counter.get_feature_names_out()[order].tolist()
     return arrays, {"class_names": builder.info.features["label"].names, "words": vocabulary}
+
+
+def most_frequent_first(counts):
+    """Columns of sparse counts [texts, words], in the order of their sums; ties as they are."""
+    return np.argsort(-np.asarray(counts.sum(axis=0)).ravel(), kind="stable")
 
 
 def _reviews(builder, split):
