@@ -62,7 +62,8 @@ def backward_weights(model, rule, seed):
     kernels = [model.get_layer(name).kernel for name in names]
     # The places of the kernels in `model.weights`: 2 arrays of a Dense, 4 of the normalisation.
     places = ("0", "6")
-    drawn = initial_backward_weights(rule.spec, dict(zip(places, kernels)), seed)
+    shapes = {place: tuple(kernel.shape) for place, kernel in zip(places, kernels)}
+    drawn = initial_backward_weights(rule.spec, shapes, seed)
     return [np.array(drawn[place]) for place in places]
 
 

@@ -9,6 +9,7 @@ from fit_cases import BATCH
 from keras_learned_rule.fit.binding import RuleBinding
 from keras_learned_rule.fit.memory import initial_memory
 from keras_learned_rule.fit.step import learned_rule_step, turn
+from keras_learned_rule.network.mlp import mlp_plan
 
 
 def loop(model, rule, steps, function=learned_rule_step, **options):
@@ -67,30 +68,29 @@ def test_without_total_steps_the_step_size_stays():
 
 
 def test_initial_backward_weights():
-    kernels = {"0": np.zeros((300, 200)), "6": np.zeros((300, 200)), "7": np.zeros((200, 50))}
-    published = cases.initial_backward_weights(cases.published_rule().spec, kernels, seed=1)
-    assert {key: v.shape for key, v in published.items()} == {
-        key: kernel.shape for key, kernel in kernels.items()
-    }
+    shapes = {"0": (300, 200), "6": (300, 200), "7": (200, 50)}
+    published = cases.initial_backward_weights(cases.published_rule().spec, shapes, seed=1)
+    assert {key: v.shape for key, v in published.items()} == shapes
     # A normal cut off at two standard deviations has 0.88 of its standard deviation.
     assert np.std(published["0"]) == pytest.approx(0.0088, rel=0.02)
     assert np.abs(published["0"]).max() <= 0.02
     compact = cases.compact_rule(neuron_network=True, terms=("hebb",)).spec
-    unit = cases.initial_backward_weights(compact, kernels, seed=1)
+    unit = cases.initial_backward_weights(compact, shapes, seed=1)
     np.testing.assert_allclose(np.linalg.norm(unit["0"], axis=0), 1.0, rtol=1e-5)
-    other = cases.initial_backward_weights(compact, kernels, seed=2)
+    other = cases.initial_backward_weights(compact, shapes, seed=2)
     for first, different in [(unit["0"], other["0"]), (unit["0"], unit["6"])]:
         assert not np.array_equal(first, different)
-    assert list(initial_memory(cases.compact_rule().spec, kernels, seed=1)) == ["competition"]
+    initial = initial_memory(cases.compact_rule().spec, mlp_plan(3), shapes, seed=1)
+    assert list(initial) == ["competition"]
 
 
 def test_backward_weights_do_not_depend_on_what_else_learns():
-    kernels = {"0": np.zeros((4, 3)), "6": np.zeros((3, 2))}
+    shapes = {"0": (4, 3), "6": (3, 2)}
     for spec in (
         cases.published_rule().spec, cases.compact_rule(neuron_network=True, terms=("hebb",)).spec
     ):
-        both = cases.initial_backward_weights(spec, kernels, seed=1)
-        one = cases.initial_backward_weights(spec, {"6": kernels["6"]}, seed=1)
+        both = cases.initial_backward_weights(spec, shapes, seed=1)
+        one = cases.initial_backward_weights(spec, {"6": shapes["6"]}, seed=1)
         np.testing.assert_array_equal(both["6"], one["6"])
 
 

@@ -17,6 +17,7 @@ CASES = {
     "neuron network": (RuleSpec.compact(neuron_network=True), BASE, 128),
     "wide neurons": (RuleSpec.compact(neuron_network=True, hidden_width=48), (64, 32), 64),
     "published": (RuleSpec.published(), BASE, 128),
+    "teacher": (RuleSpec.compact(teacher=True), (512, 64, 64, 32), 128),
 }
 REPORT = """
 import json
@@ -24,6 +25,7 @@ import jax, jax.numpy as jnp, numpy as np
 import test_meta_cost
 from keras_learned_rule.network.mlp import init_mlp_state, mlp_plan
 from keras_learned_rule.rule.theta import init_theta
+from keras_learned_rule.rule.teacher import teacher_shapes
 from keras_learned_rule.rule.update import unsupervised_update, with_memory
 
 def flop_of(equation):
@@ -42,10 +44,13 @@ def flop(jaxpr):
     return sum(map(flop_of, products)) + sum(inner)
 
 def report(spec, widths, batch):
-    draws = [jnp.ones(pair) for pair in zip(widths, widths[1:])]
-    state = with_memory(spec, init_mlp_state(draws, draws if spec.neuron_network else None))
+    shapes, plan = list(zip(widths, widths[1:])), mlp_plan(len(widths) - 1)
+    draws = [jnp.ones(shape) for shape in shapes]
+    state = init_mlp_state(draws, draws if spec.neuron_network else None)
+    teacher = teacher_shapes(spec, plan, shapes)
+    state = with_memory(spec, state, [jnp.ones(shape) for shape in teacher])
     theta = {name: jnp.asarray(array) for name, array in init_theta(spec).items()}
-    plan, x = mlp_plan(len(state)), jnp.ones((batch, widths[0]))
+    x = jnp.ones((batch, widths[0]))
     update = lambda theta, state: unsupervised_update(spec, theta, plan, state, x, 0.1)[0]
     kept = jax.tree.leaves(jax.eval_shape(lambda *a: jax.vjp(update, *a)[1], theta, state))
     return {

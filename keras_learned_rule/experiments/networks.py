@@ -8,7 +8,6 @@ import tensorflow as tf
 from keras import layers, ops
 
 from keras_learned_rule.fit.binding import RuleBinding
-from keras_learned_rule.fit.memory import initial_memory
 from keras_learned_rule.fit.replay import REFERENCE_BATCH
 from keras_learned_rule.fit.step import learned_rule_step
 
@@ -206,11 +205,7 @@ class RuleTrainer:
         """Draws new weights, for an inner loop of `steps` steps."""
         self._seed = seed
         self.network.set_weights(self._fresh(seed=seed).get_weights())
-        memory, spec = self._binding.memory, self._binding.rule.spec
-        memory.restart(initial_memory(spec, memory.competition or memory.backward_weights, seed))
-        memory.total_steps.assign(steps)
-        self._binding.guard.reset()
-        self._binding.replay.clear()
+        self._binding.restart(seed, steps)
 
     def train(self, x, first, last):
         """Does the steps from `first` to before `last` on unlabelled data."""

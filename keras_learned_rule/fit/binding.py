@@ -1,5 +1,6 @@
 """Connects the rule, which knows only tensors, to the variables of a Keras model."""
 
+import functools
 import os
 
 from keras import ops
@@ -14,8 +15,8 @@ from keras_learned_rule.network.read import read_plan
 from keras_learned_rule.rule.update import inner_rate
 from keras_learned_rule.rule.update_rule import UpdateRule
 
-# What the rule's state calls the matrices of a `RuleMemory`.
-_STATE_NAMES = {"backward_weights": "v", "competition": "competition"}
+# What the rule's state of a layer calls the arrays of a `RuleMemory`.
+_STATE_NAMES = {"backward_weights": "v", "competition": "competition", "decoders": "decoder"}
 
 
 def resolve_rule(rule):
@@ -65,7 +66,8 @@ class RuleBinding:
             Defaults to `()`.
         total_steps: How many steps will be made; the step size of the compact rule falls to zero
             over them. Without it the step size stays that of the first step. Defaults to `None`.
-        seed: Non-negative integer, of the initial backward weights and of replay. Defaults to `0`.
+        seed: Non-negative integer, of the initial weights of a teacher, of backward weights and of
+            replay. Defaults to `0`.
         replay: To how many examples smaller batches are filled up, see `LearnedRule`. Defaults to
             `"auto"`.
         memory: The `memory` of another binding of this model, to go on where that one stands
@@ -75,7 +77,8 @@ class RuleBinding:
         rule: The `UpdateRule`.
         plan: `Plan`, what the rule knows of the network.
         input_shape: The model's input shape, None where unknown.
-        memory: `RuleMemory`: backward weights, running means, steps done and their total.
+        memory: `RuleMemory`: backward weights, running means, a teacher, steps done and their
+            total.
         replay: `Replay`, earlier examples.
         guard: `Guard`, which keeps non-finite numbers out of the weights.
         variables: `NetworkVariables`, the weights as the rule's state.
@@ -129,14 +132,17 @@ class RuleBinding:
             self.guard = Guard()
             self.replay = Replay(least, self.input_shape, seed)
             self.memory = RuleMemory() if memory is None else memory
-            named = _named_by_place(model, reading.variables)
-            initial = initial_memory(spec, named, seed)
+            shapes = _shapes_by_place(model, reading.variables)
+            self._initial_memory = functools.partial(initial_memory, spec, self.plan, shapes)
+            initial = self._initial_memory(seed)
             self.memory.allocate(initial)
         remembered = {
-            _STATE_NAMES[name]: [getattr(self.memory, name)[key] for key in named]
-            for name in initial
+            own: [getattr(self.memory, name)[key] for key in shapes]
+            for name, own in _STATE_NAMES.items()
+            if name in initial
         }
-        self.variables = NetworkVariables(reading.variables, remembered)
+        teacher = {key: self.memory.teacher[key] for key in initial.get("teacher", ())}
+        self.variables = NetworkVariables(reading.variables, remembered, teacher)
         if total_steps is not None:
             self.memory.total_steps.assign(total_steps)
 
@@ -153,6 +159,20 @@ class RuleBinding:
         spec = self.rule.spec
         return inner_rate(spec, step, ops.where(known, total, spec.reference_steps))
 
+    def restart(self, seed, total_steps):
+        """Forgets all steps done, examples kept and failures, as if nothing had been learned yet.
+
+        The model's own weights stay.
+
+        Args:
+            seed: Non-negative integer, as `seed` of the binding but for replay.
+            total_steps: How many steps will be made.
+        """
+        self.memory.restart(self._initial_memory(seed))
+        self.memory.total_steps.assign(total_steps)
+        self.guard.reset()
+        self.replay.clear()
+
     def raise_on_failure(self):
         """Says what went wrong in the steps so far.
 
@@ -166,7 +186,7 @@ class RuleBinding:
         return self.guard.raise_on_failure()
 
 
-def _named_by_place(model, units):
+def _shapes_by_place(model, units):
     # Names of layers differ from run to run, their places among the weights do not.
     places = {id(weight): str(place) for place, weight in enumerate(model.weights)}
-    return {places[id(unit.kernel)]: unit.kernel_matrix() for unit in units}
+    return {places[id(unit.kernel)]: unit.matrix_shape for unit in units}

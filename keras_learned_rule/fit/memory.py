@@ -3,8 +3,12 @@
 import keras
 import numpy as np
 
+from keras_learned_rule.rule.teacher import decoder_shape, teacher_shapes
+
 # Attribute under which a model carries the memory while it is fitted.
 _ATTRIBUTE = "_learned_rule_memory"
+# Sets the teacher's draw of weights apart from those of backward weights, which take small numbers.
+_OF_TEACHER = 2**31
 
 
 class RuleMemory(keras.layers.Layer):
@@ -21,6 +25,9 @@ class RuleMemory(keras.layers.Layer):
         backward_weights: Dict of variables `[n_lower, n_upper]`; the key says which of the
             model's weights is the kernel they belong to.
         competition: The same, running means of competition.
+        decoders: The same, `[n_upper, 32]`, where there is a teacher.
+        teacher: Dict of variables, the arrays of a teacher. The key has the first of the kernels
+            that learn from it, the teacher's layer and the name of the array, such as "0_4_w".
     """
 
     def __init__(self, **kwargs):
@@ -28,7 +35,7 @@ class RuleMemory(keras.layers.Layer):
         self._loaded = {}
         self.steps_done = None
         self.total_steps = None
-        self.backward_weights, self.competition = {}, {}
+        self.backward_weights, self.competition, self.decoders, self.teacher = {}, {}, {}, {}
         self.built = True
 
     def allocate(self, initial):
@@ -50,7 +57,7 @@ class RuleMemory(keras.layers.Layer):
         """Forgets the steps done.
 
         Args:
-            initial: What `initial_memory` returns, of the kernels that there are.
+            initial: What `initial_memory` returned for `allocate`, perhaps with another seed.
         """
         self.steps_done.assign(0)
         for name, matrices in initial.items():
@@ -99,29 +106,53 @@ class RuleMemory(keras.layers.Layer):
             object.__delattr__(model, _ATTRIBUTE)
 
 
-def initial_memory(spec, kernels, seed):
+def initial_memory(spec, plan, shapes, seed):
     """What the rule starts from beside the model's own weights.
 
     Args:
         spec: A `RuleSpec`.
-        kernels: See `initial_backward_weights`.
+        plan: The network's `Plan`.
+        shapes: See `initial_backward_weights`; bottom-up.
         seed: Likewise.
 
     Returns:
-        Dict from the attributes of `RuleMemory` that hold matrices to dicts of float32 arrays with
-        the keys of `kernels`; only those that the rule has.
+        Dict from the attributes of `RuleMemory` that hold arrays to dicts of float32 arrays, with
+        the keys of `shapes` but for the teacher; only those that the rule has for this network.
     """
     initial = {}
     if spec.neuron_network:
-        initial["backward_weights"] = initial_backward_weights(spec, kernels, seed)
-    if spec.running_competition:
-        initial["competition"] = {
-            key: np.zeros(tuple(kernel.shape), "float32") for key, kernel in kernels.items()
-        }
+        initial["backward_weights"] = initial_backward_weights(spec, shapes, seed)
+    teacher = teacher_shapes(spec, plan, list(shapes.values()))
+    if teacher:
+        initial["decoders"] = {key: _zeros(decoder_shape(n)) for key, (_, n) in shapes.items()}
+        arrays = _initial_teacher(spec, teacher, seed)
+        # Another first layer has other inputs, and so another teacher.
+        initial["teacher"] = {f"{next(iter(shapes))}_{key}": a for key, a in arrays.items()}
+    elif spec.running_competition:
+        initial["competition"] = {key: _zeros(shape) for key, shape in shapes.items()}
     return initial
 
 
-def initial_backward_weights(spec, kernels, seed):
+def _initial_teacher(spec, shapes, seed):
+    rng, arrays = np.random.default_rng(np.random.SeedSequence([seed, _OF_TEACHER])), {}
+    for i, shape in enumerate(shapes):
+        arrays[f"{i}_w"] = _unit_columns(rng, shape)
+        arrays[f"{i}_b"] = _zeros(shape[1:])
+        if spec.running_competition:
+            arrays[f"{i}_competition"] = _zeros(shape)
+    return arrays
+
+
+def _zeros(shape):
+    return np.zeros(shape, "float32")
+
+
+def _unit_columns(rng, shape):
+    values = rng.standard_normal(shape).astype("float32")
+    return values / np.linalg.norm(values, axis=0)
+
+
+def initial_backward_weights(spec, shapes, seed):
     """Draws backward weights as they are drawn for meta-training.
 
     The published rule starts from a truncated normal of standard deviation 0.01, the compact one
@@ -129,16 +160,16 @@ def initial_backward_weights(spec, kernels, seed):
 
     Args:
         spec: A `RuleSpec`.
-        kernels: Dict of the forward weights `[n_lower, n_upper]`; a key is a string of digits and
-            decides on the draw, whatever other kernels there are.
+        shapes: Dict of the shapes `(n_lower, n_upper)` of the forward weights; a key is a string of
+            digits and decides on the draw, whatever other weights there are.
         seed: Non-negative integer.
 
     Returns:
         Dict of float32 arrays with the same keys.
     """
     return {
-        key: _backward_weights(spec, tuple(kernel.shape), np.random.SeedSequence([seed, int(key)]))
-        for key, kernel in kernels.items()
+        key: _backward_weights(spec, shape, np.random.SeedSequence([seed, int(key)]))
+        for key, shape in shapes.items()
     }
 
 
@@ -147,5 +178,4 @@ def _backward_weights(spec, shape, seeds):
         seed = int(seeds.generate_state(1)[0])
         draw = keras.initializers.TruncatedNormal(stddev=0.01, seed=seed)(shape)
         return keras.ops.convert_to_numpy(draw)
-    values = np.random.default_rng(seeds).standard_normal(shape).astype("float32")
-    return values / np.linalg.norm(values, axis=0)
+    return _unit_columns(np.random.default_rng(seeds), shape)

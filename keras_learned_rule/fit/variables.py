@@ -9,12 +9,15 @@ class NetworkVariables:
     Args:
         units: The `UnitVariables` of the unit layers, bottom-up.
         memory: Dict from the name of an array of the rule's state, such as "v", to the variables
-            `[n_lower, n_upper]` that hold it, one a unit layer; what the model itself has not.
+            that hold it, one a unit layer; what the model itself has not.
+        teacher: Dict of the variables that hold the teacher's state, see `RuleMemory`; empty where
+            there is none.
     """
 
-    def __init__(self, units, memory):
+    def __init__(self, units, memory, teacher):
         self._units = units
         self._memory = memory
+        self._teacher = teacher
 
     def read(self):
         """Copies the variables.
@@ -26,6 +29,8 @@ class NetworkVariables:
         for name, variables in self._memory.items():
             for layer, variable in zip(state, variables):
                 layer[name] = ops.copy(variable)
+        if self._teacher:
+            state[0]["teacher"] = self._read_teacher()
         return state
 
     def write(self, state, applied):
@@ -42,6 +47,21 @@ class NetworkVariables:
         for name, variables in self._memory.items():
             for variable, layer in zip(variables, state):
                 _assign_if(applied, variable, layer[name])
+        for key, variable in self._teacher.items():
+            layer, name = _place(key)
+            _assign_if(applied, variable, state[0]["teacher"][layer][name])
+
+    def _read_teacher(self):
+        layers = {}
+        for key, variable in self._teacher.items():
+            layer, name = _place(key)
+            layers.setdefault(layer, {})[name] = ops.copy(variable)
+        return tuple(layers.values())
+
+
+def _place(key):
+    _, layer, name = key.split("_")
+    return int(layer), name
 
 
 def _layer_state(unit):

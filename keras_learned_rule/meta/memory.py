@@ -1,6 +1,9 @@
 """What meta-training holds in memory: networks, and what reverse mode keeps of an inner step."""
 
-from keras_learned_rule.meta.products import FLOAT_BYTES
+import math
+
+from keras_learned_rule.meta.products import FLOAT_BYTES, teacher_widths
+from keras_learned_rule.rule.teacher import decoder_shape
 from keras_learned_rule.rule.term_names import READOUTS
 
 # How many tensors reverse mode keeps, as counted from the gradient of one update.
@@ -15,6 +18,8 @@ KEPT_FORWARD, KEPT_STANDARDIZED, KEPT_A_TERM_ON_UNITS = 6, 5, 1
 KEPT_A_BLOCK = 5
 # Of a layer's activations, for a hidden channel of the learned Hebbian term.
 KEPT_A_LEARNED_CHANNEL = 2
+# Of a layer's activations, for what it learns from a teacher.
+KEPT_BY_STUDENT = 8
 
 
 def state_bytes(spec, widths):
@@ -36,9 +41,14 @@ def state_bytes(spec, widths):
     assert state_bytes(RuleSpec.compact(), (10, 4)) == 4 * (2 * 10 * 4 + 4)
     ```
     """
-    matrices = 1 + spec.neuron_network + spec.running_competition
+    teacher = teacher_widths(spec, widths)
+    matrices = 1 + spec.neuron_network + (spec.running_competition and not teacher)
     pairs = zip(widths, widths[1:])
-    return FLOAT_BYTES * sum(matrices * lower * upper + upper for lower, upper in pairs)
+    own = FLOAT_BYTES * sum(matrices * lower * upper + upper for lower, upper in pairs)
+    if not teacher:
+        return own
+    decoders = FLOAT_BYTES * sum(math.prod(decoder_shape(units)) for units in widths[1:])
+    return own + decoders + state_bytes(spec, teacher)
 
 
 def activation_bytes(spec, widths, batch, labelled=0):
@@ -69,6 +79,10 @@ def activation_bytes(spec, widths, batch, labelled=0):
     assert 5e6 < step < 20e6
     ```
     """
+    teacher = teacher_widths(spec, widths)
+    if teacher:
+        by_teacher = activation_bytes(spec, teacher, batch)
+        return by_teacher + _kept_by_student(widths, batch, labelled)
     on_units = sum(term not in READOUTS for term in spec.terms)
     kept = KEPT_FORWARD + KEPT_STANDARDIZED + KEPT_A_TERM_ON_UNITS * on_units
     floats = sum(widths[1:]) * (batch * kept + labelled * KEPT_FORWARD)
@@ -82,6 +96,13 @@ def activation_bytes(spec, widths, batch, labelled=0):
     if spec.neuron_network:
         floats += batch * _neuron_channels(spec, widths)
     return int(FLOAT_BYTES * floats)
+
+
+def _kept_by_student(widths, batch, labelled):
+    kept = KEPT_FORWARD + KEPT_STANDARDIZED + KEPT_BY_STUDENT
+    floats = sum(widths[1:]) * (batch * kept + labelled * KEPT_FORWARD)
+    pairs = zip(widths, widths[1:])
+    return int(FLOAT_BYTES * (floats + sum(KEPT_A_STEP * a * b for a, b in pairs)))
 
 
 def _matrices(spec, term):

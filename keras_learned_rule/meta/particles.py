@@ -7,10 +7,11 @@ from keras import ops, tree
 
 from keras_learned_rule.meta.tasks import make_task
 from keras_learned_rule.network.mlp import init_mlp_state
+from keras_learned_rule.rule.teacher import teacher_shapes
 from keras_learned_rule.rule.update import with_memory
 
 # What the random numbers of a particle are for: folded into its seed.
-LENGTH, TASK, WEIGHTS, UNLABELLED, LABELLED = range(5)
+LENGTH, TASK, WEIGHTS, UNLABELLED, LABELLED, TEACHER = range(6)
 
 
 class Particle(NamedTuple):
@@ -31,13 +32,21 @@ class Particle(NamedTuple):
 
 def initial_network(engine, spec, rule, task_seed):
     """The arrays that the rule works on at the start of the inner loop with this seed."""
+    shapes = spec.network.shapes(spec.inputs)
+    draws = shapes * (2 if rule.neuron_network else 1)
+    normals = _normals(engine, engine.fold_in(task_seed, WEIGHTS), draws)
+    state = init_mlp_state(normals[: len(shapes)], normals[len(shapes) :] or None)
+    teacher = teacher_shapes(rule, spec.network.plan(), shapes)
+    return with_memory(rule, state, _normals(engine, engine.fold_in(task_seed, TEACHER), teacher))
+
+
+def _normals(engine, seed, shapes):
+    if not shapes:
+        return []
     # One draw for all weights: each random operation costs compilers a fifth of a second.
-    shapes = spec.network.shapes(spec.inputs) * (2 if rule.neuron_network else 1)
     sizes = [rows * columns for rows, columns in shapes]
-    draws = engine.normal(engine.fold_in(task_seed, WEIGHTS), (sum(sizes),))
-    normals = [ops.reshape(part, shape) for part, shape in zip(_pieces(draws, sizes), shapes)]
-    layers = len(spec.network.widths)
-    return with_memory(rule, init_mlp_state(normals[:layers], normals[layers:] or None))
+    draws = engine.normal(seed, (sum(sizes),))
+    return [ops.reshape(part, shape) for part, shape in zip(_pieces(draws, sizes), shapes)]
 
 
 def new_particle(engine, problem, spec, theta, lengths, seed):
@@ -67,9 +76,11 @@ def new_particle(engine, problem, spec, theta, lengths, seed):
 
 def finished_particles(problem, spec, theta, count):
     """`count` particles, stacked, whose inner loops are over: the next meta-step renews them."""
-    ones = [ops.ones(shape) for shape in spec.network.shapes(spec.inputs)]
-    rule = problem.rule
-    state = with_memory(rule, init_mlp_state(ones, ones if rule.neuron_network else None))
+    rule, shapes = problem.rule, spec.network.shapes(spec.inputs)
+    ones = [ops.ones(shape) for shape in shapes]
+    state = init_mlp_state(ones, ones if rule.neuron_network else None)
+    teacher = teacher_shapes(rule, spec.network.plan(), shapes)
+    state = with_memory(rule, state, [ops.ones(shape) for shape in teacher])
     one = Particle(problem.estimator.start(theta, state), 0, 0, ops.zeros((2,), "int32"))
     one = tree.map_structure(lambda a: ops.convert_to_tensor(a), one)
     return tree.map_structure(lambda a: ops.repeat(a[None], count, axis=0), one)

@@ -2,7 +2,9 @@
 
 from typing import NamedTuple
 
+from keras_learned_rule.network.mlp import mlp_plan
 from keras_learned_rule.rule.learned_hebb import OF_EXAMPLE
+from keras_learned_rule.rule.teacher import EMBEDDING, teacher_shapes
 from keras_learned_rule.rule.theta import theta_shapes
 
 FLOAT_BYTES = 4
@@ -53,11 +55,28 @@ def update_products(spec, widths, batch):
         A list of `Product`.
     """
     products = forward_products(widths, batch)
+    teacher = teacher_widths(spec, widths)
+    if teacher:
+        pairs = zip(widths, widths[1:])
+        student = sum((_student_products(lower, upper, batch) for lower, upper in pairs), [])
+        return products + student + update_products(spec, teacher, batch)
     if spec.neuron_network:
         products += _neuron_products(spec, widths, batch)
     for lower, upper in zip(widths, widths[1:]):
         products += _term_products(spec, lower, upper, batch)
     return products
+
+
+def teacher_widths(spec, widths):
+    """Units of each layer of a network's teacher, the inputs first; empty where there is none."""
+    shapes = teacher_shapes(spec, mlp_plan(len(widths) - 1), list(zip(widths, widths[1:])))
+    return tuple(lower for lower, _ in shapes) + tuple(upper for _, upper in shapes[-1:])
+
+
+def _student_products(lower, upper, batch):
+    decode, back = Product(batch, upper, EMBEDDING), Product(batch, EMBEDDING, upper)
+    decoder = [Product(upper, batch, upper), Product(upper, batch, EMBEDDING)]
+    return [decode, back, *decoder, Product(lower, batch, upper)]
 
 
 def _neuron_products(spec, widths, batch):

@@ -37,7 +37,8 @@ def mlp_plan(layers, activation="relu", batch_norm=True, epsilon=1e-3):
     unit = activations.get(activation)
     epsilon = epsilon if batch_norm else None
     return Plan(
-        tuple(UnitLayer(f"dense_{i}", unit, epsilon, True, _pass_on, _keep) for i in range(layers))
+        tuple(UnitLayer(f"dense_{i}", unit, epsilon, True, _pass_on, _keep) for i in range(layers)),
+        whole_examples=True,
     )
 
 

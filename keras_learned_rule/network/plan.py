@@ -60,6 +60,9 @@ class Plan:
 
     Attributes:
         layers: Tuple of `UnitLayer`; the output of the last one is the embedding.
+        whole_examples: Whether all of them see an example as one row of numbers, and not as
+            positions, such as those of a convolution.
     """
 
     layers: tuple[UnitLayer, ...]
+    whole_examples: bool

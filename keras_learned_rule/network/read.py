@@ -126,8 +126,9 @@ def read_plan(model, freeze=(), deltas=False):
     if deltas:
         _check_deltas(units)
     units[0].passives.insert(0, ModelInput(model.inputs[0]))
+    whole_examples = not any(unit.connection.positions for unit in units)
     return NetworkReading(
-        Plan(tuple(_unit_layer(unit) for unit in units)),
+        Plan(tuple(_unit_layer(unit) for unit in units), whole_examples),
         tuple(_variables(unit) for unit in units),
         _tail(units[-1].connection, tail),
     )

@@ -31,6 +31,7 @@ _SWITCHES = (
     "sparsity_aware",
     "sparse_by_size",
     "very_sparse",
+    "teacher",
 )
 
 
@@ -125,6 +126,11 @@ def _check_merge(fields):
         raise ValueError(
             "very_sparse must be False unless sparsity_aware is True. "
             "Received: sparsity_aware=False"
+        )
+    if fields["teacher"] and (merge == "published" or fields["neuron_network"]):
+        raise ValueError(
+            "teacher must be False with the published merge or a neuron network. "
+            f"Received: merge={merge!r}, neuron_network={fields['neuron_network']}"
         )
     if fields["running_competition"] and not competes(fields["terms"]):
         raise ValueError(

@@ -8,6 +8,7 @@ import functools
 
 from keras import ops
 
+from keras_learned_rule.network.mlp import init_mlp_state, mlp_plan
 from keras_learned_rule.rule import merge
 from keras_learned_rule.rule.layer_parameters import layer_parameters
 from keras_learned_rule.rule.learned_hebb import learned_functions
@@ -17,6 +18,7 @@ from keras_learned_rule.rule.readouts import readout_rows
 from keras_learned_rule.rule.scaling import column_rms_one, example_count, standardize
 from keras_learned_rule.rule.signals import LayerSignals, Signals
 from keras_learned_rule.rule.sparsity import adapted_theta
+from keras_learned_rule.rule.teacher import decoder_shape, student_direction
 from keras_learned_rule.rule.terms import competition_change
 
 
@@ -32,7 +34,9 @@ def unsupervised_update(spec, theta, plan, state, x, learning_rate):
         plan: What network this is (`network/plan.py`); holds no arrays.
         state: Tuple of one dict per weight layer, bottom-up: "w" [n_lower, n_upper], "b"
             [n_upper], "v" as "w" if the rule has a neuron network, "competition" as "w" if it
-            averages competition, "gain" [n_upper] if batch normalisation has one.
+            averages competition, "gain" [n_upper] if batch normalisation has one. Where a teacher
+            teaches, each has its "decoder" [n_upper, 32] instead of "competition", and the first
+            one "teacher", the teacher's state.
         x: The batch `[B, ...]` in the model's input shape, of the dtype of the state.
         learning_rate: Scalar number or tensor, from `inner_rate`.
 
@@ -64,20 +68,26 @@ def unsupervised_update(spec, theta, plan, state, x, learning_rate):
     signals = forward(plan, state, x)
     hs = hidden_states(spec, theta, state, signals)[0] if spec.neuron_network else None
     step = _published_layer if spec.merge == "published" else _compact_layer
+    remembered = [{} for _ in state]
+    if "teacher" in state[0]:
+        lesson = signals.pres[0], learning_rate
+        remembered[0]["teacher"], code = _teacher_step(spec, theta, state[0]["teacher"], *lesson)
+        step = functools.partial(_student_layer, code)
     theta = adapted_theta(spec, theta, signals.pres[0])
-    new_state = []
     for i in range(len(state)):
         see = functools.partial(layer_signals, spec, theta, state, signals, hs, i)
-        new_state.append(step(spec, theta, plan, state, see, i, learning_rate))
-    return tuple(new_state), signals
+        remembered[i].update(step(spec, theta, plan, state, see, i, learning_rate))
+    return tuple(remembered), signals
 
 
-def with_memory(spec, state):
+def with_memory(spec, state, teacher_normals=()):
     """Adds to a network's arrays what the rule remembers from step to step, as yet empty.
 
     Args:
         spec: A `RuleSpec`.
         state: Tuple of dicts with "w" and the like, see `unsupervised_update`.
+        teacher_normals: Standard-normal draws of the `teacher_shapes` of the network, if it is to
+            have a teacher. Defaults to none.
 
     Returns:
         The state that `unsupervised_update` takes.
@@ -94,6 +104,11 @@ def with_memory(spec, state):
     assert with_memory(RuleSpec.compact(), state)[0]["competition"].shape == (64, 32)
     ```
     """
+    if teacher_normals:
+        teacher = {"teacher": with_memory(spec, init_mlp_state(teacher_normals))}
+        decoders = [ops.zeros(decoder_shape(a["w"].shape[1]), a["w"].dtype) for a in state]
+        state = ({**state[0], **teacher}, *state[1:])
+        return tuple({**a, "decoder": decoder} for a, decoder in zip(state, decoders))
     if not spec.running_competition:
         return state
     return tuple({**arrays, "competition": ops.zeros_like(arrays["w"])} for arrays in state)
@@ -235,9 +250,31 @@ def _compact_layer(spec, theta, plan, state, see, i, learning_rate):
     for name in ("w", "v") if spec.neuron_network else ("w",):
         new[name] = merge.compact_step(own, old[name], direction, learning_rate)
     if plan.layers[i].learns_bias:
-        z_upper, one_sided = signals.z_upper, None
-        if spec.shaped_bias:
-            one_sided = merge.one_sidedness(plan.layers[i].activation, z_upper.deviation)
-        change = merge.compact_bias_change(own, theta, z_upper, signals.h_upper, one_sided)
-        new["b"] = old["b"] - learning_rate * change
+        new["b"] = _compact_bias(spec, theta, plan, own, old["b"], signals, i, learning_rate)
     return new
+
+
+def _student_layer(code, spec, theta, plan, state, see, i, learning_rate):
+    old, signals = state[i], see("forward")
+    own, activation = layer_parameters(spec, theta, state, i), plan.layers[i].activation
+    direction, decoder = student_direction(old["decoder"], code, signals, activation)
+    new = {name: array for name, array in old.items() if name != "teacher"}
+    new.update(decoder=decoder, w=merge.compact_step(own, old["w"], direction, learning_rate))
+    if plan.layers[i].learns_bias:
+        new["b"] = _compact_bias(spec, theta, plan, own, old["b"], signals, i, learning_rate)
+    return new
+
+
+def _compact_bias(spec, theta, plan, own, old, signals, i, learning_rate):
+    z_upper, one_sided = signals.z_upper, None
+    if spec.shaped_bias:
+        one_sided = merge.one_sidedness(plan.layers[i].activation, z_upper.deviation)
+    change = merge.compact_bias_change(own, theta, z_upper, signals.h_upper, one_sided)
+    return old - learning_rate * change
+
+
+def _teacher_step(spec, theta, teacher, examples, learning_rate):
+    """The teacher's state after its step, and its embedding before: what it broadcasts."""
+    plan = mlp_plan(len(teacher))
+    new, signals = unsupervised_update(spec, theta, plan, teacher, examples, learning_rate)
+    return new, standardize(signals.xs[-1]).values
