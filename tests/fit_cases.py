@@ -84,12 +84,13 @@ def unknown_length(x):
     return tf.data.Dataset.from_generator(lambda: iter(batches(x)), output_signature=signature)
 
 
-def weights_by_hand(model, rule, steps, schedule=None, backward=()):
+def weights_by_hand(model, rule, steps, schedule=None, backward=(), teacher=()):
     """Iterates the pure update over `steps`, a list of batches, from the model's weights.
 
     Args:
         schedule: List of (step, total_steps), one a batch; by default all in a row.
         backward: Initial backward weights.
+        teacher: Initial weights of a teacher, bottom-up.
 
     Returns:
         The final state; the model is left alone.
@@ -103,7 +104,7 @@ def weights_by_hand(model, rule, steps, schedule=None, backward=()):
         if rule.spec.neuron_network:
             layer["v"] = ops.copy(backward[i])
         state.append(layer)
-    state = with_memory(rule.spec, state)
+    state = with_memory(rule.spec, state, teacher)
     theta = {name: ops.convert_to_tensor(value) for name, value in rule.theta.items()}
     for x, position in zip(steps, schedule or [(i, len(steps)) for i in range(len(steps))]):
         rate = inner_rate(rule.spec, *position)

@@ -4,11 +4,12 @@ import children
 import numpy as np
 import pytest
 import rule_cases
-from keras import ops
+from keras import ops, tree
 
 from keras_learned_rule.meta.objective import ObjectiveSpec, ridge_objective
 from keras_learned_rule.network.mlp import init_mlp_state, mlp_plan
 from keras_learned_rule.rule.spec import RuleSpec
+from keras_learned_rule.rule.teacher import teacher_shapes
 from keras_learned_rule.rule.theta import init_theta
 from keras_learned_rule.rule.update import unsupervised_update, with_memory
 
@@ -18,17 +19,20 @@ SPECS = {
     "learned Hebb": rule_cases.LEARNED_HEBB,
     "sparsity": RuleSpec.compact(sparsity_aware=True, sparse_by_size=True, very_sparse=True),
     "neuron network": RuleSpec.compact(neuron_network=True),
+    "teacher": RuleSpec.compact(teacher=True),
 }
 
 
 def case(name):
     spec = SPECS[name]
     rng = np.random.default_rng(0)
-    theta = init_theta(spec)
+    theta, shapes = init_theta(spec), list(zip(WIDTHS, WIDTHS[1:]))
+    teacher = teacher_shapes(spec, mlp_plan(len(shapes)), shapes)
     return spec, {
         "theta": {n: a + rng.normal(size=a.shape, scale=0.3) for n, a in theta.items()},
-        "w": [rng.normal(size=shape) for shape in zip(WIDTHS[:-1], WIDTHS[1:])],
-        "v": [rng.normal(size=shape) for shape in zip(WIDTHS[:-1], WIDTHS[1:])],
+        "w": [rng.normal(size=shape) for shape in shapes],
+        "v": [rng.normal(size=shape) for shape in shapes],
+        "teacher": [rng.normal(size=shape) for shape in teacher],
         # Cubed: sparse, or a rule that knows sparsity would not show it.
         "x": rng.normal(size=(8, WIDTHS[0])) ** 3,
     }
@@ -38,13 +42,17 @@ def updated(name):
     """One update and the meta-objective of the new features, as a dict of arrays."""
     spec, arrays = case(name)
     theta = {key: ops.convert_to_tensor(a, "float32") for key, a in arrays["theta"].items()}
-    w, v = ([ops.convert_to_tensor(a, "float32") for a in arrays[key]] for key in "wv")
-    state = with_memory(spec, init_mlp_state(w, v if spec.neuron_network else None))
+    w, v, teacher = (
+        [ops.convert_to_tensor(a, "float32") for a in arrays[key]] for key in ("w", "v", "teacher")
+    )
+    state = with_memory(spec, init_mlp_state(w, v if spec.neuron_network else None), teacher)
     x = ops.convert_to_tensor(arrays["x"], "float32")
-    state, signals = unsupervised_update(spec, theta, mlp_plan(len(w)), state, x, 0.5)
+    # The second step is the first in which a decoder says something.
+    for _ in range(2 if teacher else 1):
+        state, signals = unsupervised_update(spec, theta, mlp_plan(len(w)), state, x, 0.5)
     features, labels = signals.xs[-1], ops.convert_to_tensor([0, 1, 0, 1], "int32")
     result = ridge_objective(ObjectiveSpec(), features[:4], features[4:], labels, labels, 2)
-    new = {f"{i}/{key}": a for i, layer in enumerate(state) for key, a in layer.items()}
+    new = {"/".join(map(str, path)): a for path, a in tree.flatten_with_path(state)}
     return {**new, "loss": result.loss, "readout": result.w}
 
 

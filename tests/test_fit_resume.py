@@ -1,5 +1,6 @@
 """Interrupted fits go on where they stopped; other callbacks of Keras work beside the rule."""
 
+import functools
 import warnings
 
 import fit_cases as cases
@@ -11,7 +12,11 @@ from fit_cases import BATCH
 from keras_learned_rule.fit.callback import LearnedRule
 
 EPOCHS = 4
-RULES = {"compact": cases.compact_rule, "published": cases.published_rule}
+RULES = {
+    "compact": cases.compact_rule,
+    "published": cases.published_rule,
+    "teacher": functools.partial(cases.compact_rule, teacher=True),
+}
 
 
 class Stop(Exception):
@@ -51,7 +56,8 @@ def unknown_length():
 
 
 @pytest.mark.parametrize(
-    "name, rule_first", [("compact", True), ("published", True), ("published", False)]
+    "name, rule_first",
+    [("compact", True), ("published", True), ("published", False), ("teacher", False)],
 )
 def test_a_killed_fit_resumes_exactly(name, rule_first, tmp_path):
     rule = RULES[name]()
@@ -63,15 +69,17 @@ def test_a_killed_fit_resumes_exactly(name, rule_first, tmp_path):
 
     with pytest.raises(Stop):
         fit(new_model(), rule, backup(), Kill(), rule_first=rule_first)
-    # Other weights and backward weights than before: all must come from the backup.
+    # Other weights, backward weights and teacher than before: all must come from the backup.
     resumed = new_model(seed=2)
     resuming = fit(resumed, rule, backup(), rule_first=rule_first, seed=9)
     cases.assert_same(cases.arrays(whole), cases.arrays(resumed))
     assert int(resuming.memory.steps_done) == int(expected.memory.steps_done) == EPOCHS * 4
     first, second = (each.memory.backward_weights for each in (expected, resuming))
     assert list(first) == list(second) == (["0", "6"] if name == "published" else [])
-    for place in first:
-        np.testing.assert_array_equal(first[place], second[place])
+    assert list(expected.memory.decoders) == (["0", "6"] if name == "teacher" else [])
+    memories = [each.memory.variables for each in (expected, resuming)]
+    for one, other in zip(*memories, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=one.name)
 
 
 @pytest.mark.parametrize("rule_first, epoch", [(True, 3), (False, 3), (False, 1)])

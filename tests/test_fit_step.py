@@ -67,6 +67,49 @@ def test_without_total_steps_the_step_size_stays():
     cases.assert_model_has(model, expected)
 
 
+@pytest.mark.parametrize("function", [learned_rule_step, wrapped()])
+def test_a_small_network_learns_from_a_teacher_of_its_own(function):
+    rule = cases.compact_rule(teacher=True)
+    model, steps = cases.network(), cases.batches(cases.examples())
+    binding = RuleBinding(model, rule, total_steps=len(steps), replay=0)
+    teacher = [tf.identity(v) for key, v in binding.memory.teacher.items() if key.endswith("_w")]
+    assert [w.shape for w in teacher] == [(10, 128), *3 * [(128, 128)], (128, 32)]
+    expected = cases.weights_by_hand(model, rule, steps, teacher=teacher)
+    for x in steps:
+        function(binding, x)
+    cases.assert_model_has(model, expected)
+    for i, layer in enumerate(expected[0]["teacher"]):
+        for name, array in layer.items():
+            found = binding.memory.teacher[f"0_{i}_{name}"]
+            np.testing.assert_allclose(found, array, rtol=2e-5, atol=2e-5)
+
+
+def test_teachers_are_drawn_by_the_seed_and_again_at_a_restart():
+    def drawn(binding):
+        return np.array(binding.memory.teacher["0_0_w"])
+
+    rule, model = cases.compact_rule(teacher=True), cases.network()
+    first, other = (RuleBinding(model, rule, seed=seed) for seed in (1, 2))
+    assert not np.allclose(drawn(first), drawn(other))
+    np.testing.assert_allclose(np.linalg.norm(drawn(first), axis=0), 1.0, rtol=1e-5)
+    learned_rule_step(first, cases.examples(BATCH))
+    assert int(first.memory.steps_done) == 1
+    first.restart(seed=2, total_steps=7)
+    np.testing.assert_array_equal(drawn(first), drawn(other))
+    assert int(first.memory.steps_done) == 0 and int(first.memory.total_steps) == 7
+    assert not np.any(first.memory.decoders["0"])
+
+
+def test_another_first_layer_has_another_teacher():
+    rule, model = cases.compact_rule(teacher=True), cases.network()
+    whole = RuleBinding(model, rule)
+    above = RuleBinding(model, rule, freeze=("first", "norm"), memory=whole.memory)
+    learned_rule_step(above, cases.examples(BATCH))
+    learned_rule_step(whole, cases.examples(BATCH))
+    shapes = {k: tuple(v.shape) for k, v in whole.memory.teacher.items() if k.endswith("_0_w")}
+    assert shapes == {"0_0_w": (10, 128), "6_0_w": (8, 128)}
+
+
 def test_initial_backward_weights():
     shapes = {"0": (300, 200), "6": (300, 200), "7": (200, 50)}
     published = cases.initial_backward_weights(cases.published_rule().spec, shapes, seed=1)

@@ -15,9 +15,9 @@ from keras_learned_rule.rule.sparsity import adapted_theta
 from keras_learned_rule.rule.theta import init_theta
 
 
-def network():
+def network(widths=(128, 128, 128, 128, 32)):
     model = keras.Sequential([keras.Input((64,))])
-    for width in (128, 128, 128, 128, 32):
+    for width in widths:
         model.add(layers.Dense(width))
         model.add(layers.BatchNormalization(momentum=0.0))
         model.add(layers.ReLU())
@@ -43,6 +43,7 @@ EARLIER = [
     ("compact_6", 4, True, True, True),
     ("compact_7", 5, True, True, True),
     ("compact_8", 5, True, True, True),
+    ("compact_9", 5, True, True, True),
 ]
 
 
@@ -58,10 +59,14 @@ def test_earlier_presets_are_still_there(name, terms, shaped, running, sizes):
     assert np.abs(model.get_weights()[0] - before).max() > 0.01
 
 
-def test_it_is_the_eighth_but_for_very_sparse_data():
-    rule, eighth = (UpdateRule.from_preset(name) for name in ("compact", "compact_8"))
-    assert rule.spec == dataclasses.replace(eighth.spec, very_sparse=True)
-    for name, array in eighth.theta.items():
+@pytest.mark.parametrize(
+    "later, earlier, field",
+    [("compact_9", "compact_8", "very_sparse"), ("compact", "compact_9", "teacher")],
+)
+def test_it_is_the_eighth_but_for_very_sparse_data_and_teachers(later, earlier, field):
+    rule, before = (UpdateRule.from_preset(name) for name in (later, earlier))
+    assert rule.spec == dataclasses.replace(before.spec, **{field: True})
+    for name, array in before.theta.items():
         np.testing.assert_array_equal(rule.theta[name], array)
 
 
@@ -87,6 +92,18 @@ def test_every_preset_has_a_card():
     for name in UpdateRule.presets():
         card = (folder / f"{name}.md").read_text()
         assert "meta-train" in card.lower() and "%" in card
+
+
+def test_a_small_network_learns_digits_better_with_a_teacher():
+    x, _, x_test, y_test = digits_split()
+    scores = {}
+    for rule in ("compact_9", "compact"):
+        keras.utils.set_random_seed(0)
+        model = network(widths=(16, 16, 16))
+        model.compile()
+        model.fit(x, epochs=10, batch_size=128, callbacks=[LearnedRule(rule)], verbose=0)
+        scores[rule] = few_shot_accuracy(model, x_test, y_test).mean
+    assert scores["compact"] - scores["compact_9"] >= 0.03, scores
 
 
 def test_a_network_learns_digits_without_labels():

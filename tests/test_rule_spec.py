@@ -78,6 +78,8 @@ def test_unknown_fields_are_named():
         ("compact", {"length_exponent": float("inf")}, "length_exponent .* Received: inf"),
         ("compact", {"length_exponent": -1}, "length_exponent must be .* Received: -1"),
         ("compact", {"pooled": "yes"}, "pooled must be a bool. Received: 'yes'"),
+        ("published", {"teacher": True}, "teacher must be False with .* merge='published'"),
+        ("compact", {"teacher": True, "neuron_network": True}, "Received: .*neuron_network=True"),
         ("published", {"sparsity_aware": True}, "sparsity_aware must be False with .*=True"),
         ("compact", {"very_sparse": True}, "very_sparse .* Received: sparsity_aware=False"),
         ("compact", {"sparse_by_size": True}, "sparse_by_size .* Received: .*sparsity_aware=False"),
