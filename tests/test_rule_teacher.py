@@ -1,4 +1,4 @@
-"""Teachers of small networks against finite differences, least squares, and networks of their own."""
+"""Teachers of small networks, against finite differences, least squares and base models alone."""
 
 import dataclasses
 
