@@ -57,6 +57,33 @@ def test_which_networks_have_a_teacher(widths, has):
     assert teacher_shapes(SPEC, plan, shapes) == expected
 
 
+@pytest.mark.parametrize(
+    "activation, has",
+    [
+        *((name, False) for name in ("relu", "leaky_relu", "elu", "gelu", "silu", "softplus")),
+        *((name, True) for name in ("tanh", "sigmoid", "softsign", "linear")),
+        (ops.sin, True),
+        (lambda z: ops.cast(z > 0, z.dtype), True),
+    ],
+)
+def test_nonlinearities_unlike_relu_have_a_teacher(activation, has):
+    shapes = [(INPUTS, 128), (128, 32)]
+    assert bool(teacher_shapes(SPEC, mlp_plan(2, activation), shapes)) == has
+
+    @tf.function
+    def traced():
+        return tf.constant(bool(teacher_shapes(SPEC, mlp_plan(2, activation), shapes)))
+
+    assert bool(traced()) == has
+
+
+def test_the_nonlinearity_of_an_embedding_does_not_matter():
+    model = keras.Sequential(
+        [keras.Input((INPUTS,)), keras.layers.Dense(128, "relu"), keras.layers.Dense(32, "tanh")]
+    )
+    assert teacher_shapes(SPEC, read_plan(model).plan, [(INPUTS, 128), (128, 32)]) == ()
+
+
 def test_layers_that_see_positions_have_none():
     model = keras.Sequential([keras.Input((5, INPUTS)), keras.layers.Dense(8)])
     plan = read_plan(model).plan

@@ -52,9 +52,10 @@ class RuleSpec:
             ones, by further arrays (rules that are `size_aware` and `sparsity_aware` only).
         very_sparse: Whether data sparser than most images, such as bags of words, take arrays of
             their own instead of those for sparse data (rules that are `sparsity_aware` only).
-        teacher: Whether networks with hidden layers of at most 64 units, with an embedding of less
-            than 32, or without hidden layers learn from a teacher (`rule/teacher.py`), a base model
-            that learns beside them (compact merge without a neuron network only).
+        teacher: Whether networks with hidden layers of at most 64 units or with nonlinearities
+            unlike relu, with an embedding of less than 32, or without hidden layers learn from a
+            teacher (`rule/teacher.py`), a base model that learns beside them (compact merge without
+            a neuron network only).
         learning_rate: Inner learning rate. The compact merge multiplies it with a learned step.
         reference_steps: Number of inner steps up to which `learning_rate` holds; longer inner
             loops take smaller steps (compact merge only).

@@ -1,15 +1,20 @@
-"""A teacher for small networks: a base model that learns beside them, by the same rule.
+"""A teacher for networks that learn little alone: a base model beside them, by the same rule.
 
-What competition finds for few units tells examples apart badly, and layers above cannot mend it.
-The embedding of a base model of the same examples tells them apart well, and few units can say most
-of it. So it is broadcast to all layers of the small network, and each learns to predict it, by a
-decoder of its own. A unit sees its inputs, its response, and the error of its layer's prediction
-through its own row of the decoder; nothing is sent from layer to layer, and nobody has labels.
+What competition finds for few units, or for units that saturate on both sides, tells examples apart
+badly, and layers above cannot mend it. The embedding of a base model of the same examples tells
+them apart well, and such units can say most of it. So it is broadcast to all layers of the network,
+and each learns to predict it, by a decoder of its own. A unit sees its inputs, its response, and
+the error of its layer's prediction through its own row of the decoder; nothing is sent from layer
+to layer, and nobody has labels.
 """
 
+import contextlib
+
+import keras
 from keras import ops
 
 from keras_learned_rule.rule.layer_parameters import REFERENCE_DEPTH, REFERENCE_WIDTH
+from keras_learned_rule.rule.merge import one_sidedness
 from keras_learned_rule.rule.products import product, product_over_examples
 from keras_learned_rule.rule.scaling import example_count, rms_one
 
@@ -18,6 +23,8 @@ EMBEDDING = 32
 WIDTHS = (REFERENCE_WIDTH,) * REFERENCE_DEPTH + (EMBEDDING,)
 # Hidden layers of more units learn as much by themselves.
 LARGEST_TAUGHT = 64
+# Below it a nonlinearity is less like relu than like tanh.
+_ONE_SIDED = 0.25
 # Over how many standard deviations a slope is taken: steps have none at a point.
 _REACH = 0.5
 
@@ -33,7 +40,8 @@ def teacher_shapes(spec, plan, shapes):
     Returns:
         The same of the teacher; empty where there is none: for a rule without teachers, where
         layers see positions instead of whole examples, and for a network that has hidden layers,
-        all of more than 64 units, and an embedding of at least 32.
+        all of more than 64 units and with nonlinearities like relu, and an embedding of at least
+        32.
 
     Example:
 
@@ -48,11 +56,32 @@ def teacher_shapes(spec, plan, shapes):
     ```
     """
     *hidden, embedding = (upper for _, upper in shapes)
+    if not (spec.teacher and plan.whole_examples):
+        return ()
     small = min(hidden, default=0) <= LARGEST_TAUGHT or embedding < EMBEDDING
-    if not (spec.teacher and plan.whole_examples and small):
+    if not (small or any(map(_two_sided, plan.layers[:-1]))):
         return ()
     widths = (shapes[0][0], *WIDTHS)
     return tuple(zip(widths, widths[1:]))
+
+
+def _two_sided(layer):
+    with _outside_of_traces():
+        one_sided = one_sidedness(layer.activation, ops.ones((1, 1)))
+        return float(ops.convert_to_numpy(one_sided)[0]) < _ONE_SIDED
+
+
+def _outside_of_traces():
+    """Makes what is computed within known at once, also where a compiler traces."""
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.init_scope()
+    if keras.config.backend() == "jax":
+        import jax
+
+        return jax.ensure_compile_time_eval()
+    return contextlib.nullcontext()
 
 
 def student_direction(decoder, code, signals, activation):
