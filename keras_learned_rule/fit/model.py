@@ -30,7 +30,8 @@ class LearnedRuleModel(keras.Model):
             it the step size stays that of the first step. Defaults to `None`.
         freeze: Names of layers that must not change, besides those with `trainable=False`.
             Defaults to `()`.
-        seed: Non-negative integer, of the initial backward weights and of replay. Defaults to `0`.
+        seed: Non-negative integer, of the initial weights of a teacher, of backward weights and of
+            replay. Defaults to `0`.
         replay: To how many examples smaller batches are filled up, see `LearnedRule`; the examples
             kept for it are not saved. Defaults to `"auto"`.
 
