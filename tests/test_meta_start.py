@@ -45,6 +45,13 @@ def test_sparsity_changes_nothing_at_first(size):
         cases.assert_states_equal(updated(rule, theta), expected)
 
 
+def test_teachers_make_no_difference():
+    for rule in (COMPACT.spec, dataclasses.replace(COMPACT.spec, teacher=True)):
+        theta = starting_theta("compact_6", rule, seed=0)
+        for name, array in COMPACT.theta.items():
+            np.testing.assert_array_equal(theta[name], array)
+
+
 def test_what_is_new_is_drawn_with_the_seed():
     one, other = (starting_theta("compact_6", GROWN, seed) for seed in (0, 1))
     name = "learned_hebb/upper/kernel"

@@ -14,7 +14,7 @@ def starting_theta(start_from, rule, seed):
 
     A compact rule with more terms, or that is aware of sizes or sparsity where the other is not,
     starts as that one: what is new has coefficients of zero, and functions as `init_theta` draws
-    them. (One that is `very_sparse` would learn bags of words otherwise at once, and the published
+    them. Teachers make no difference to theta. (A rule that is `very_sparse` would learn bags of words otherwise at once, and the published
     merge divides by the number of terms. Competing terms can be added to others of their kind.)
 
     Args:
@@ -58,7 +58,8 @@ def starting_theta(start_from, rule, seed):
 def _knows_less(spec, rule):
     """Whether all that is learned in a rule with this spec has a place in `rule`."""
     awareness = {"size_aware", "sparsity_aware", "sparse_by_size"}
-    may_differ = {*awareness, "hidden_width", "readout_channels"}
+    # Teachers have no numbers of their own.
+    may_differ = {*awareness, "hidden_width", "readout_channels", "teacher"}
     if rule.merge == "compact":
         may_differ.add("terms")
     for field in dataclasses.fields(RuleSpec):
