@@ -18,6 +18,8 @@ CASES = {
     "wide neurons": (RuleSpec.compact(neuron_network=True, hidden_width=48), (64, 32), 64),
     "published": (RuleSpec.published(), BASE, 128),
     "teacher": (RuleSpec.compact(teacher=True), (512, 64, 64, 32), 128),
+    "wide student": (RuleSpec.compact(teacher=True), (64, 1024, 1024, 16), 256),
+    "student of many examples": (RuleSpec.compact(teacher=True), (8, 32, 32), 1024),
 }
 REPORT = """
 import json

@@ -64,6 +64,7 @@ def test_which_networks_have_a_teacher(widths, has):
         *((name, True) for name in ("tanh", "sigmoid", "softsign", "linear")),
         (ops.sin, True),
         (lambda z: ops.cast(z > 0, z.dtype), True),
+        (lambda z: ops.where(z >= ops.top_k(z, 8)[0][:, -1:], z, 0.0), True),
     ],
 )
 def test_nonlinearities_unlike_relu_have_a_teacher(activation, has):
@@ -75,6 +76,12 @@ def test_nonlinearities_unlike_relu_have_a_teacher(activation, has):
         return tf.constant(bool(teacher_shapes(SPEC, mlp_plan(2, activation), shapes)))
 
     assert bool(traced()) == has
+
+
+def test_nonlinearities_that_do_not_rise_as_all_units_do_have_none():
+    shapes = [(INPUTS, 8), (8, 32)]
+    assert teacher_shapes(SPEC, mlp_plan(2), shapes)
+    assert teacher_shapes(SPEC, mlp_plan(2, "softmax"), shapes) == ()
 
 
 def test_the_nonlinearity_of_an_embedding_does_not_matter():
@@ -92,30 +99,40 @@ def test_layers_that_see_positions_have_none():
     assert teacher_shapes(SPEC, read_plan(flat).plan, [(10, 8)])
 
 
-def test_a_layer_follows_the_gradient_of_its_own_prediction():
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("gain", [None, np.array([0.5, -2.0, 1.0])])
+def test_a_layer_follows_the_gradient_of_its_own_prediction(gain):
+    rng, scale = np.random.default_rng(0), 1.0 if gain is None else gain
     pre = np.asarray(cases.random_examples(EXAMPLES, INPUTS)) + 1.0
     w, decoder = rng.standard_normal((INPUTS, 3)), rng.standard_normal((3, 32))
     code = rng.standard_normal((EXAMPLES, 32))
 
     def error(w):
-        return np.mean(np.sum((code - standardized(pre @ w) @ decoder) ** 2, axis=-1)) / 2
+        return np.mean(np.sum((code - standardized(pre @ w * scale) @ decoder) ** 2, axis=-1)) / 2
 
     gradient = np.zeros_like(w)
     for index in np.ndindex(*w.shape):
         small = np.zeros_like(w)
         small[index] = 1e-5
         gradient[index] = (error(w + small) - error(w - small)) / 2e-5
-    z = standardize(ops.convert_to_tensor(pre @ w))
+    z = standardize(ops.convert_to_tensor(pre @ w * scale))
     signals = LayerSignals(w=None, x_lower=standardize(pre), x_upper=z, z_upper=z)
-    direction, _ = student_direction(
-        ops.convert_to_tensor(decoder), ops.convert_to_tensor(code), signals, lambda z: z
-    )
+    decoder, code = ops.convert_to_tensor(decoder), ops.convert_to_tensor(code)
+    direction, _ = student_direction(decoder, code, signals, lambda z: z, gain)
     direction = np.asarray(direction)
     assert np.sqrt(np.mean(direction**2)) == pytest.approx(1.0)
     # Each unit's as far as its scale, which batch normalisation hides.
     for one, other in zip(direction.T, gradient.T):
         assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 1 - 1e-6
+
+
+def test_two_examples_teach_nothing():
+    rng = np.random.default_rng(3)
+    x, w = ops.convert_to_tensor(rng.standard_normal((2, INPUTS))), rng.standard_normal((INPUTS, 3))
+    z = standardize(ops.matmul(x, ops.convert_to_tensor(w)))
+    signals = LayerSignals(w=None, x_lower=standardize(x), x_upper=z, z_upper=z)
+    decoder, code = (ops.convert_to_tensor(rng.standard_normal((n, 32))) for n in (3, 2))
+    direction, _ = student_direction(decoder, code, signals, ops.tanh)
+    assert not np.any(direction)
 
 
 def test_the_decoder_goes_to_least_squares_without_overshooting():

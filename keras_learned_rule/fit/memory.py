@@ -47,9 +47,9 @@ class RuleMemory(keras.layers.Layer):
         if self.steps_done is None:
             self.steps_done = self._variable("steps_done", np.int64(0))
             self.total_steps = self._variable("total_steps", np.int64(0))
-        for name, matrices in initial.items():
+        for name, arrays in initial.items():
             kept = getattr(self, name)
-            for key, values in matrices.items():
+            for key, values in arrays.items():
                 if key not in kept:
                     kept[key] = self._variable(f"{name}_{key}", values)
 
@@ -60,8 +60,8 @@ class RuleMemory(keras.layers.Layer):
             initial: What `initial_memory` returned for `allocate`, perhaps with another seed.
         """
         self.steps_done.assign(0)
-        for name, matrices in initial.items():
-            for key, values in matrices.items():
+        for name, arrays in initial.items():
+            for key, values in arrays.items():
                 getattr(self, name)[key].assign(values)
 
     def _variable(self, name, values):

@@ -42,13 +42,15 @@ class Cost:
         return Cost(times * self.flop, times * self.bytes)
 
 
-def update_cost(spec, widths, batch):
+def update_cost(spec, widths, batch, activation="relu"):
     """The cost of one inner step of an update rule.
 
     Args:
         spec: A `RuleSpec` with `identical_updates`.
         widths: Units of each layer, the inputs first.
         batch: Number of examples.
+        activation: Name of the nonlinearity, on which it depends whether there is a teacher.
+            Defaults to `"relu"`.
 
     Returns:
         A `Cost`.
@@ -65,7 +67,7 @@ def update_cost(spec, widths, batch):
     assert published.flop > 100 * compact.flop
     ```
     """
-    return Cost.of(update_products(spec, widths, batch))
+    return Cost.of(update_products(spec, widths, batch, activation))
 
 
 def score_cost(widths, ways, shots, tests):

@@ -81,7 +81,7 @@ def _data_rows(pools, held_out):
 
 
 def _bucket_row(rule, bucket):
-    spec, weights = bucket.spec, state_bytes(rule, _widths(bucket.spec)) // FLOAT_BYTES
+    spec, weights = bucket.spec, _state_bytes(rule, bucket.spec) // FLOAT_BYTES
     numbers = spec.inputs, spec.ways, spec.shots, spec.tests, spec.batch, bucket.tasks
     return bucket.name, spec.network, *numbers, f"{weights:,}"
 
@@ -115,7 +115,7 @@ def step_flop(problem, spec):
         An integer, a lower bound.
     """
     widths = _widths(spec)
-    cost = update_cost(problem.rule, widths, spec.batch)
+    cost = update_cost(problem.rule, widths, spec.batch, spec.network.activation)
     cost = cost + score_cost(widths, spec.ways, spec.shots, spec.tests)
     if isinstance(problem.estimator, PersistentES):
         return (2 * problem.estimator.pairs * cost).flop
@@ -148,11 +148,12 @@ def working_bytes(problem, spec, tasks, steps, remat):
     """
     images = FLOAT_BYTES * steps * spec.images_a_step * spec.inputs * (1 + spec.needs_noise)
     widths, labelled = _widths(spec), spec.images_a_step - spec.batch
-    step = activation_bytes(problem.rule, widths, spec.batch, labelled)
+    activation = spec.network.activation
+    step = activation_bytes(problem.rule, widths, spec.batch, labelled, activation)
     if isinstance(problem.estimator, PersistentES):
         kept = step
     elif remat:
-        kept = step + steps * state_bytes(problem.rule, widths)
+        kept = step + steps * _state_bytes(problem.rule, spec)
     else:
         kept = steps * step
     return (tasks if problem.vectorize else 1) * (images + kept)
@@ -163,7 +164,7 @@ def _memory_lines(problem, buckets, pools, held_out, truncations):
     copies = 1
     if isinstance(problem.estimator, PersistentES):
         copies = 2 * problem.estimator.pairs
-    particles = copies * sum(b.tasks * state_bytes(problem.rule, _widths(b.spec)) for b in buckets)
+    particles = copies * sum(b.tasks * _state_bytes(problem.rule, b.spec) for b in buckets)
     yield (
         f"Memory if one device holds all: data {_scaled(data, 'B')}, networks under way "
         f"{_scaled(particles, 'B')}"
@@ -181,6 +182,10 @@ def _memory_lines(problem, buckets, pools, held_out, truncations):
 
 def _listed(numbers):
     return " or ".join(map(str, numbers))
+
+
+def _state_bytes(rule, spec):
+    return state_bytes(rule, _widths(spec), spec.network.activation)
 
 
 def _widths(spec):

@@ -3,7 +3,7 @@
 import math
 
 from keras_learned_rule.meta.products import FLOAT_BYTES, teacher_widths
-from keras_learned_rule.rule.teacher import decoder_shape
+from keras_learned_rule.rule.teacher import EMBEDDING, decoder_shape
 from keras_learned_rule.rule.term_names import READOUTS
 
 # How many tensors reverse mode keeps, as counted from the gradient of one update.
@@ -20,14 +20,18 @@ KEPT_A_BLOCK = 5
 KEPT_A_LEARNED_CHANNEL = 2
 # Of a layer's activations, for what it learns from a teacher.
 KEPT_BY_STUDENT = 8
+# Of the shapes of its decoder, of the error of what that predicts, and of the units' correlation.
+KEPT_A_DECODER = 2
 
 
-def state_bytes(spec, widths):
+def state_bytes(spec, widths, activation="relu"):
     """Memory of one network's weights, biases and what else the rule keeps from step to step.
 
     Args:
         spec: A `RuleSpec`.
         widths: Units of each layer, the inputs first.
+        activation: Name of the nonlinearity, on which it depends whether there is a teacher.
+            Defaults to `"relu"`.
 
     Returns:
         Bytes in float32.
@@ -41,7 +45,7 @@ def state_bytes(spec, widths):
     assert state_bytes(RuleSpec.compact(), (10, 4)) == 4 * (2 * 10 * 4 + 4)
     ```
     """
-    teacher = teacher_widths(spec, widths)
+    teacher = teacher_widths(spec, widths, activation)
     matrices = 1 + spec.neuron_network + (spec.running_competition and not teacher)
     pairs = zip(widths, widths[1:])
     own = FLOAT_BYTES * sum(matrices * lower * upper + upper for lower, upper in pairs)
@@ -51,7 +55,7 @@ def state_bytes(spec, widths):
     return own + decoders + state_bytes(spec, teacher)
 
 
-def activation_bytes(spec, widths, batch, labelled=0):
+def activation_bytes(spec, widths, batch, labelled=0, activation="relu"):
     """Estimates the memory that reverse mode keeps for one inner step, without rematerialisation.
 
     Counts the tensors from which gradients are computed, at a fixed number for each term, layer
@@ -65,6 +69,8 @@ def activation_bytes(spec, widths, batch, labelled=0):
         batch: Number of unlabelled examples.
         labelled: Number of labelled examples that score the network after the step. Defaults to
             `0`.
+        activation: Name of the nonlinearity, on which it depends whether there is a teacher.
+            Defaults to `"relu"`.
 
     Returns:
         Bytes in float32, a whole number.
@@ -79,7 +85,7 @@ def activation_bytes(spec, widths, batch, labelled=0):
     assert 5e6 < step < 20e6
     ```
     """
-    teacher = teacher_widths(spec, widths)
+    teacher = teacher_widths(spec, widths, activation)
     if teacher:
         by_teacher = activation_bytes(spec, teacher, batch)
         return by_teacher + _kept_by_student(widths, batch, labelled)
@@ -101,8 +107,10 @@ def activation_bytes(spec, widths, batch, labelled=0):
 def _kept_by_student(widths, batch, labelled):
     kept = KEPT_FORWARD + KEPT_STANDARDIZED + KEPT_BY_STUDENT
     floats = sum(widths[1:]) * (batch * kept + labelled * KEPT_FORWARD)
-    pairs = zip(widths, widths[1:])
-    return int(FLOAT_BYTES * (floats + sum(KEPT_A_STEP * a * b for a, b in pairs)))
+    for lower, upper in zip(widths, widths[1:]):
+        decoders = EMBEDDING * (upper + batch) + min(upper, batch) ** 2
+        floats += KEPT_A_STEP * lower * upper + KEPT_A_DECODER * decoders
+    return int(FLOAT_BYTES * floats)
 
 
 def _matrices(spec, term):

@@ -43,19 +43,21 @@ def forward_products(widths, batch):
     return [Product(batch, lower, upper) for lower, upper in zip(widths, widths[1:])]
 
 
-def update_products(spec, widths, batch):
+def update_products(spec, widths, batch, activation="relu"):
     """Products of one step of an update rule.
 
     Args:
         spec: A `RuleSpec` with `identical_updates`.
         widths: Units of each layer, the inputs first.
         batch: Number of examples.
+        activation: Name of the nonlinearity, on which it depends whether there is a teacher.
+            Defaults to `"relu"`.
 
     Returns:
         A list of `Product`.
     """
     products = forward_products(widths, batch)
-    teacher = teacher_widths(spec, widths)
+    teacher = teacher_widths(spec, widths, activation)
     if teacher:
         pairs = zip(widths, widths[1:])
         student = sum((_student_products(lower, upper, batch) for lower, upper in pairs), [])
@@ -67,15 +69,17 @@ def update_products(spec, widths, batch):
     return products
 
 
-def teacher_widths(spec, widths):
+def teacher_widths(spec, widths, activation):
     """Units of each layer of a network's teacher, the inputs first; empty where there is none."""
-    shapes = teacher_shapes(spec, mlp_plan(len(widths) - 1), list(zip(widths, widths[1:])))
+    plan = mlp_plan(len(widths) - 1, activation)
+    shapes = teacher_shapes(spec, plan, list(zip(widths, widths[1:])))
     return tuple(lower for lower, _ in shapes) + tuple(upper for _, upper in shapes[-1:])
 
 
 def _student_products(lower, upper, batch):
     decode, back = Product(batch, upper, EMBEDDING), Product(batch, EMBEDDING, upper)
-    decoder = [Product(upper, batch, upper), Product(upper, batch, EMBEDDING)]
+    few, many = sorted((upper, batch))
+    decoder = [Product(few, many, few), Product(upper, batch, EMBEDDING)]
     return [decode, back, *decoder, Product(lower, batch, upper)]
 
 

@@ -14,8 +14,9 @@ def starting_theta(start_from, rule, seed):
 
     A compact rule with more terms, or that is aware of sizes or sparsity where the other is not,
     starts as that one: what is new has coefficients of zero, and functions as `init_theta` draws
-    them. Teachers make no difference to theta. (A rule that is `very_sparse` would learn bags of words otherwise at once, and the published
-    merge divides by the number of terms. Competing terms can be added to others of their kind.)
+    them. Teachers make no difference to theta. (A rule that is `very_sparse` would learn bags of
+    words otherwise at once, and the published merge divides by the number of terms. Competing terms
+    can be added to others of their kind.)
 
     Args:
         start_from: Name of a preset, path of a theta file, or None for `init_theta`.

@@ -16,7 +16,7 @@ from keras import ops
 from keras_learned_rule.rule.layer_parameters import REFERENCE_DEPTH, REFERENCE_WIDTH
 from keras_learned_rule.rule.merge import one_sidedness
 from keras_learned_rule.rule.products import product, product_over_examples
-from keras_learned_rule.rule.scaling import example_count, rms_one
+from keras_learned_rule.rule.scaling import rms_one
 
 EMBEDDING = 32
 # Units of the teacher's layers: the base model of the experiments.
@@ -39,9 +39,9 @@ def teacher_shapes(spec, plan, shapes):
 
     Returns:
         The same of the teacher; empty where there is none: for a rule without teachers, where
-        layers see positions instead of whole examples, and for a network that has hidden layers,
-        all of more than 64 units and with nonlinearities like relu, and an embedding of at least
-        32.
+        layers see positions instead of whole examples, where a nonlinearity does not change as all
+        units do (softmax), and for a network that has hidden layers, all of more than 64 units and
+        with nonlinearities like relu, and an embedding of at least 32.
 
     Example:
 
@@ -55,20 +55,25 @@ def teacher_shapes(spec, plan, shapes):
     assert teacher_shapes(spec, mlp_plan(2), [(64, 32), (32, 32)])[0] == (64, 128)
     ```
     """
-    *hidden, embedding = (upper for _, upper in shapes)
     if not (spec.teacher and plan.whole_examples):
         return ()
+    *hidden, embedding = units = [upper for _, upper in shapes]
     small = min(hidden, default=0) <= LARGEST_TAUGHT or embedding < EMBEDDING
-    if not (small or any(map(_two_sided, plan.layers[:-1]))):
+    one_sided = [_one_sidedness(layer, n) for layer, n in zip(plan.layers, units)]
+    if None in one_sided or not (small or min(one_sided[:-1]) < _ONE_SIDED):
         return ()
     widths = (shapes[0][0], *WIDTHS)
     return tuple(zip(widths, widths[1:]))
 
 
-def _two_sided(layer):
+def _one_sidedness(layer, units):
+    """The mean over a layer's units; None for a nonlinearity that does not rise."""
     with _outside_of_traces():
-        one_sided = one_sidedness(layer.activation, ops.ones((1, 1)))
-        return float(ops.convert_to_numpy(one_sided)[0]) < _ONE_SIDED
+        ones = ops.ones((1, units))
+        rise = layer.activation(2.0 * ones) - layer.activation(-2.0 * ones)
+        one_sided = one_sidedness(layer.activation, ones)
+        rises, mean = ops.any(rise != 0.0), ops.mean(one_sided)
+        return float(ops.convert_to_numpy(mean)) if ops.convert_to_numpy(rises) else None
 
 
 def _outside_of_traces():
@@ -84,16 +89,19 @@ def _outside_of_traces():
     return contextlib.nullcontext()
 
 
-def student_direction(decoder, code, signals, activation):
+def student_direction(decoder, code, signals, activation, gain=None):
     """How a layer's weights change so that its units predict the teacher's embedding better.
 
-    The gradient of the squared error of the layer's own prediction, by its own weights alone.
+    The gradient of the squared error of the layer's own prediction by its own weights, with the
+    slopes of `slope`, each unit's times its own scale, and leaving out how weights change the
+    scale of post-activations, which made no difference.
 
     Args:
         decoder: [n_upper, 32], predicts from standardized post-activations.
         code: [E, 32], the teacher's embedding, standardized.
         signals: `LayerSignals` of the layer.
         activation: Its nonlinearity, maps [E, n_upper] to the same shape.
+        gain: [n_upper], scale of its batch normalisation, or None. Defaults to `None`.
 
     Returns:
         (direction, decoder): [n_lower, n_upper] of rms 1, to be subtracted, and the decoder after
@@ -102,11 +110,22 @@ def student_direction(decoder, code, signals, activation):
     x, y, z = signals.x_lower, signals.x_upper.values, signals.z_upper
     error = code - product(y, decoder)
     wish = product(error, ops.transpose(decoder)) * slope(activation, z)
-    # What only shifts or scales pre-activations makes no difference behind batch normalisation.
-    wish = wish - ops.mean(wish, axis=0)
-    wish = wish - z.values * ops.mean(wish * z.values, axis=0)
+    wish = _beside(z.values, wish)
+    if gain is not None:
+        wish = wish * ops.sign(gain)
     change = product_over_examples(x.values, wish) * ops.transpose(x.deviation)
     return rms_one(-change), _better_decoder(decoder, error, y)
+
+
+def _beside(z, wish):
+    """What of a wished change is left behind batch normalisation, which undoes shifts and scales.
+
+    Of so few examples that nothing is left, rounding must not be taken for a wish.
+    """
+    left = wish - ops.mean(wish, axis=0)
+    left = left - z * ops.mean(left * z, axis=0)
+    enough = ops.mean(ops.square(left)) > 1e-8 * ops.mean(ops.square(wish))
+    return ops.where(enough, left, 0.0)
 
 
 def slope(activation, z):
@@ -121,10 +140,12 @@ def slope(activation, z):
 
 
 def _better_decoder(decoder, error, y):
-    correlation = product_over_examples(y, y) / example_count(y)
+    few = y.shape[0] is not None and y.shape[0] < y.shape[1]
+    # Both have the same eigenvalues but for zeros.
+    correlation = product(y, ops.transpose(y)) if few else product_over_examples(y, y)
     # Not below the largest eigenvalue, so that the step cannot overshoot.
     bound = ops.sqrt(ops.sum(ops.square(correlation)) + 1e-12)
-    return decoder + product_over_examples(y, error) / (example_count(y) * bound)
+    return decoder + product_over_examples(y, error) / bound
 
 
 def decoder_shape(units):

@@ -36,7 +36,8 @@ def unsupervised_update(spec, theta, plan, state, x, learning_rate):
             [n_upper], "v" as "w" if the rule has a neuron network, "competition" as "w" if it
             averages competition, "gain" [n_upper] if batch normalisation has one. Where a teacher
             teaches, each has its "decoder" [n_upper, 32] instead of "competition", and the first
-            one "teacher", the teacher's state.
+            one "teacher", the teacher's state. Whether one does is up to the state alone: see
+            `with_memory`.
         x: The batch `[B, ...]` in the model's input shape, of the dtype of the state.
         learning_rate: Scalar number or tensor, from `inner_rate`.
 
@@ -68,16 +69,19 @@ def unsupervised_update(spec, theta, plan, state, x, learning_rate):
     signals = forward(plan, state, x)
     hs = hidden_states(spec, theta, state, signals)[0] if spec.neuron_network else None
     step = _published_layer if spec.merge == "published" else _compact_layer
-    remembered = [{} for _ in state]
-    if "teacher" in state[0]:
-        lesson = signals.pres[0], learning_rate
-        remembered[0]["teacher"], code = _teacher_step(spec, theta, state[0]["teacher"], *lesson)
+    teacher = state[0].get("teacher")
+    if teacher is not None:
+        x = signals.pres[0]
+        teacher, code = _teacher_step(spec, theta, teacher, x, learning_rate)
         step = functools.partial(_student_layer, code)
     theta = adapted_theta(spec, theta, signals.pres[0])
+    new_state = []
     for i in range(len(state)):
         see = functools.partial(layer_signals, spec, theta, state, signals, hs, i)
-        remembered[i].update(step(spec, theta, plan, state, see, i, learning_rate))
-    return tuple(remembered), signals
+        new_state.append(step(spec, theta, plan, state, see, i, learning_rate))
+    if teacher is not None:
+        new_state[0]["teacher"] = teacher
+    return tuple(new_state), signals
 
 
 def with_memory(spec, state, teacher_normals=()):
@@ -257,9 +261,10 @@ def _compact_layer(spec, theta, plan, state, see, i, learning_rate):
 def _student_layer(code, spec, theta, plan, state, see, i, learning_rate):
     old, signals = state[i], see("forward")
     own, activation = layer_parameters(spec, theta, state, i), plan.layers[i].activation
-    direction, decoder = student_direction(old["decoder"], code, signals, activation)
-    new = {name: array for name, array in old.items() if name != "teacher"}
-    new.update(decoder=decoder, w=merge.compact_step(own, old["w"], direction, learning_rate))
+    decoder, gain = old["decoder"], old.get("gain")
+    direction, decoder = student_direction(decoder, code, signals, activation, gain)
+    w = merge.compact_step(own, old["w"], direction, learning_rate)
+    new = {**old, "w": w, "decoder": decoder}
     if plan.layers[i].learns_bias:
         new["b"] = _compact_bias(spec, theta, plan, own, old["b"], signals, i, learning_rate)
     return new
