@@ -1,10 +1,13 @@
 """Small networks and rules with random numbers in every place, for the tests of `rule`."""
 
+import dataclasses
+
 import numpy as np
-from keras import ops
+from keras import ops, tree
 
 from keras_learned_rule.network.mlp import mlp_plan
 from keras_learned_rule.rule.spec import RuleSpec
+from keras_learned_rule.rule.teacher import teacher_shapes
 from keras_learned_rule.rule.theta import init_theta
 
 SMALL = dict(hidden_width=6, top_width=5, delta_channels=4, readout_channels=3, top_layers=1)
@@ -13,6 +16,7 @@ LEARNED_HEBB = RuleSpec.compact(
     terms=("competition", "learned_hebb"), hidden_width=6, readout_channels=3
 )
 NEURON = RuleSpec.compact(neuron_network=True, **SMALL)
+TEACHER = RuleSpec.compact(terms=("competition", "scaled_decorrelation"), teacher=True)
 
 
 def published(output_width, **overrides):
@@ -32,16 +36,23 @@ def random_theta(spec, seed=0, dtype="float64"):
 def random_state(spec, widths, seed=0, dtype="float64"):
     """Arrays of a multi-layer perceptron; `widths` begins with the inputs."""
     rng = np.random.default_rng(seed)
-    state = []
-    for lower, upper in zip(widths[:-1], widths[1:]):
+    state, shapes = [], list(zip(widths[:-1], widths[1:]))
+    teacher = teacher_shapes(spec, mlp_plan(len(shapes)), shapes)
+    for lower, upper in shapes:
         layer = {"w": rng.standard_normal((lower, upper)), "b": 0.3 * rng.standard_normal(upper)}
         if spec.neuron_network:
             layer["v"] = rng.standard_normal((lower, upper))
-        if spec.running_competition:
+        if teacher:
+            layer["decoder"] = 0.3 * rng.standard_normal((upper, 32))
+        elif spec.running_competition:
             layer["competition"] = 0.3 * rng.standard_normal((lower, upper))
         for name in {"w", "v"} & set(layer):
             layer[name] /= np.linalg.norm(layer[name], axis=0)
         state.append({name: ops.convert_to_tensor(a, dtype) for name, a in layer.items()})
+    if teacher:
+        alone = dataclasses.replace(spec, teacher=False)
+        widths = (widths[0], *(upper for _, upper in teacher))
+        state[0]["teacher"] = random_state(alone, widths, seed + 1, dtype)
     return tuple(state)
 
 
@@ -63,11 +74,11 @@ def case(spec, widths=(7, 6, 5), count=12, activation="relu", batch_norm=True, d
 
 def arrays(state):
     """A state as NumPy arrays."""
-    return [{name: ops.convert_to_numpy(a) for name, a in layer.items()} for layer in state]
+    return list(tree.map_structure(ops.convert_to_numpy, tuple(state)))
 
 
 def assert_states_equal(one, other, tolerance=1e-10):
-    for a, b in zip(arrays(one), arrays(other), strict=True):
-        assert a.keys() == b.keys()
-        for name in a:
-            np.testing.assert_allclose(a[name], b[name], rtol=0, atol=tolerance, err_msg=name)
+    flat = (tree.flatten_with_path(arrays(state)) for state in (one, other))
+    for (path, a), (other_path, b) in zip(*flat, strict=True):
+        assert path == other_path
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance, err_msg=str(path))

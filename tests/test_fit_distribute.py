@@ -59,6 +59,15 @@ for name in names:
         rtol=2e-5, atol=2e-5,
     )
 
+# A teacher is the same on both, and learns.
+teacher = LearnedRule(cases.compact_rule(teacher=True))
+model.fit(x, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[teacher])
+assert len(teacher.memory.teacher) == 15
+for variable in [*model.variables, *teacher.memory.variables]:
+    copies = [copy.numpy() for copy in variable.value.values]
+    np.testing.assert_array_equal(copies[0], copies[1], err_msg=variable.path)
+assert all(np.any(values) for values in teacher.memory.decoders.values())
+
 bad = x.copy()
 bad[0] = np.nan  # On one replica only.
 before = model.get_weights()

@@ -28,9 +28,10 @@ def test_model_equals_the_update_by_hand():
     np.testing.assert_array_equal(model.predict(x, verbose=0), chain.predict(x, verbose=0))
 
 
-def test_loaded_model_goes_on_where_it_stopped(tmp_path):
+@pytest.mark.parametrize("rule", [cases.published_rule(), cases.compact_rule(teacher=True)])
+def test_loaded_model_goes_on_where_it_stopped(rule, tmp_path):
     x = cases.examples()
-    model = rule_model(cases.network(), cases.published_rule(), total_steps=8, freeze=("first",))
+    model = rule_model(cases.network(), rule, total_steps=8, freeze=("first",))
     options = dict(batch_size=BATCH, shuffle=False, verbose=0)
     model.fit(x, **options)
     model.save(tmp_path / "model.keras")

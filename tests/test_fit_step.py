@@ -67,7 +67,7 @@ def test_without_total_steps_the_step_size_stays():
     cases.assert_model_has(model, expected)
 
 
-@pytest.mark.parametrize("function", [learned_rule_step, wrapped()])
+@pytest.mark.parametrize("function", [learned_rule_step, wrapped(), wrapped(jit_compile=True)])
 def test_a_small_network_learns_from_a_teacher_of_its_own(function):
     rule = cases.compact_rule(teacher=True)
     model, steps = cases.network(), cases.batches(cases.examples())

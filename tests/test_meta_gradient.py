@@ -23,6 +23,7 @@ RULES = {
     "compact": rule_cases.CHEAP,
     "learned Hebb": rule_cases.LEARNED_HEBB,
     "neuron": rule_cases.NEURON,
+    "teacher": rule_cases.TEACHER,
     "published": rule_cases.published(5, learning_rate=0.05),
 }
 SPEC = TaskSpec(NetworkSpec((6, 5)), shape=(1, 7, 1), ways=3, shots=2, tests=4, batch=10)

@@ -17,7 +17,9 @@ from keras_learned_rule.meta.particles import (
     new_particle,
     particle_task,
 )
+from keras_learned_rule.meta.problem import Problem
 from keras_learned_rule.meta.tasks import TaskSpec
+from keras_learned_rule.rule.theta import init_theta
 
 ENGINE, PROBLEM = meta_cases.engine(), meta_cases.problem()
 SPEC = TaskSpec(NetworkSpec((3, 2)), shape=(2, 2, 1))
@@ -59,6 +61,22 @@ def test_a_new_inner_loop_starts_from_its_seed():
         assert not np.any(a["competition"])
         assert not np.any(a["w"] == b["w"])
         np.testing.assert_allclose(np.linalg.norm(a["w"], axis=0), 1.0, rtol=1e-6)
+
+
+def test_teachers_are_drawn_on_their_own():
+    problem, seed = Problem(rule_cases.TEACHER), meta_cases.seed(0, 1)
+    taught, alone = (initial_network(ENGINE, SPEC, p.rule, seed) for p in (problem, PROBLEM))
+    for one, other in zip(taught, alone, strict=True):
+        np.testing.assert_array_equal(one["w"], other["w"])
+        assert not np.any(one["decoder"]) and "competition" not in one
+    teacher = taught[0]["teacher"]
+    assert [tuple(layer["w"].shape) for layer in teacher][:2] == [(4, 128), (128, 128)]
+    for layer in teacher:
+        np.testing.assert_allclose(np.linalg.norm(layer["w"], axis=0), 1.0, rtol=1e-5)
+    # Such as is stored before the first has begun.
+    finished = finished_particles(problem, SPEC, init_theta(problem.rule), count=2)
+    started = [(tuple(a.shape), a.dtype) for a in tree.flatten(taught)]
+    assert [(tuple(a.shape[1:]), a.dtype) for a in tree.flatten(finished.carried)] == started
 
 
 @pytest.mark.parametrize("widths", [(5,), (6, 3)])

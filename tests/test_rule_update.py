@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import rule_cases as cases
 import tensorflow as tf
-from keras import ops
+from keras import ops, tree
 from scipy.special import softmax
 
 from keras_learned_rule.network.mlp import mlp_plan
@@ -15,7 +15,12 @@ from keras_learned_rule.rule.theta import MAX_STEP
 from keras_learned_rule.rule.update import forward, unsupervised_update, with_memory
 
 RATE = 0.5
-COMPACT = {"cheap": cases.CHEAP, "learned": cases.LEARNED_HEBB, "neuron": cases.NEURON}
+COMPACT = {
+    "cheap": cases.CHEAP,
+    "learned": cases.LEARNED_HEBB,
+    "neuron": cases.NEURON,
+    "teacher": cases.TEACHER,
+}
 ALL = {**COMPACT, "published": cases.published(5)}
 compact_rules = pytest.mark.parametrize("spec", COMPACT.values(), ids=COMPACT)
 all_rules = pytest.mark.parametrize("spec", ALL.values(), ids=ALL)
@@ -28,10 +33,13 @@ def updated(spec, theta, plan, state, x, rate=RATE):
 def permuted(state, layer, order):
     """The same network with the units above weight layer `layer` in another order."""
     state = [dict(arrays) for arrays in state]
-    for name, array in state[layer].items():
-        state[layer][name] = ops.take(array, order, axis=-1)
+    for name in set(state[layer]) - {"teacher"}:
+        axis = 0 if name == "decoder" else -1
+        state[layer][name] = ops.take(state[layer][name], order, axis=axis)
     for name in {"w", "v", "competition"} & set(state[layer + 1]):
         state[layer + 1][name] = ops.take(state[layer + 1][name], order, axis=0)
+    if "teacher" in state[layer + 1]:
+        state[layer + 1]["teacher"] = permuted(({}, *state[layer + 1]["teacher"]), 0, order)[1:]
     return tuple(state)
 
 
@@ -133,8 +141,8 @@ def test_one_theta_runs_on_any_widths_and_batch_sizes(spec, widths, count):
     theta = cases.random_theta(spec)
     new = updated(spec, theta, plan, state, x)
     for old, layer in zip(cases.arrays(state), cases.arrays(new), strict=True):
-        assert {n: a.shape for n, a in layer.items()} == {n: a.shape for n, a in old.items()}
-        assert all(np.all(np.isfinite(a)) for a in layer.values())
+        assert tree.map_structure(np.shape, layer) == tree.map_structure(np.shape, old)
+        assert all(np.all(np.isfinite(a)) for a in tree.flatten(layer))
 
 
 AWKWARD = {
@@ -158,7 +166,7 @@ def test_no_input_makes_the_compact_step_large(spec, batch_norm, distort):
     x = ops.convert_to_tensor(distort(np.asarray(x)), "float32")
     new = updated(spec, theta, plan, state, x, rate=1.0)
     for old, layer in zip(cases.arrays(state), cases.arrays(new)):
-        assert all(np.all(np.isfinite(a)) for a in layer.values())
+        assert all(np.all(np.isfinite(a)) for a in tree.flatten(layer))
         for name in {"w", "v"} & set(layer):
             np.testing.assert_allclose(np.linalg.norm(layer[name], axis=0), 1, atol=1e-5)
             # The step is at most MAX_STEP in the mean square over columns; bringing the columns
