@@ -166,8 +166,13 @@ class RuleBinding:
 
         Args:
             seed: Non-negative integer, as `seed` of the binding but for replay.
-            total_steps: How many steps will be made.
+            total_steps: How many steps will be made, a positive integer.
+
+        Raises:
+            ValueError: An argument is wrong.
         """
+        checks.check_seed(seed)
+        checks.check_positive("total_steps", total_steps)
         self.memory.restart(self._initial_memory(seed))
         self.memory.total_steps.assign(total_steps)
         self.guard.reset()

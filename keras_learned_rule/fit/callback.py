@@ -30,9 +30,10 @@ class LearnedRule(FailureWatch):
     - x is cast to float32 and not rescaled. Scale integer images yourself or start the model with
       a `Rescaling` layer.
     - A last batch of a single example is skipped: the rule learns from batch statistics.
-    - Beside a model with few units in a layer, or with nonlinearities unlike relu, a teacher learns
-      by the bundled rule, of 4 x 128 -> 32 units on the same inputs (see `RuleSpec`): steps then
-      take at least as long as such a network's. It is no part of the model.
+    - Beside a model that has no hidden layer, one of at most 64 units or with a nonlinearity unlike
+      relu, or an embedding of less than 32, a teacher learns by the same rule, if that has them
+      (see `RuleSpec`; "compact" has, "compact_9" has not): a network of 4 x 128 -> 32 on the same
+      inputs, which takes its time and memory. It is no part of the model.
     - Batch normalisation ends with moving statistics that fit the final weights.
     - Logs: "update_size", how far a step turned the weights of a unit, in radians (root mean
       square over units, mean over layers); "effective_rank", over how many directions the batch,
@@ -44,7 +45,8 @@ class LearnedRule(FailureWatch):
     - Each fit is an inner loop of its own, with its own schedule, running means, teacher and, for
       a rule with a neuron network, backward weights, also with the same instance. To go on with an
       interrupted one use `BackupAndRestore`, which saves the state of the rule, too; to learn in
-      several fits use `LearnedRuleModel`. `initial_epoch` alone goes on in the schedule only.
+      several fits use `LearnedRuleModel`. `initial_epoch` alone goes on in the schedule only;
+      a teacher then has what is left of it to learn.
     - Under `MirroredStrategy` each replica makes the update of its share of the batch, and the
       model takes their mean.
 

@@ -18,9 +18,9 @@ class LearnedRuleModel(keras.Model):
     """A model whose training step is the learned rule, to use as it is or to subclass.
 
     What `LearnedRule` does for one fit, this does for every one; `call` may be overridden, the
-    rule trains `chain`. The rule, its backward weights and the number of steps done are saved
-    with the model, so that a loaded one goes on where it stopped. Which layers learn may change
-    between fits, by their `trainable`.
+    rule trains `chain`. The rule and what it remembers (running means, a teacher, backward weights,
+    the number of steps done) are part of the model and saved with it, so that a loaded one goes on
+    where it stopped. Which layers learn may change between fits, by their `trainable`.
 
     Args:
         chain: A built Sequential or Functional model that is a chain of supported layers.

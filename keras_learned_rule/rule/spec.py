@@ -52,7 +52,7 @@ class RuleSpec:
             ones, by further arrays (rules that are `size_aware` and `sparsity_aware` only).
         very_sparse: Whether data sparser than most images, such as bags of words, take arrays of
             their own instead of those for sparse data (rules that are `sparsity_aware` only).
-        teacher: Whether networks with hidden layers of at most 64 units or with nonlinearities
+        teacher: Whether networks with a hidden layer of at most 64 units or with a nonlinearity
             unlike relu, with an embedding of less than 32, or without hidden layers learn from a
             teacher (`rule/teacher.py`), a base model that learns beside them (compact merge without
             a neuron network only).
