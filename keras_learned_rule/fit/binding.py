@@ -116,7 +116,7 @@ class RuleBinding:
         checks.check_backend()
         checks.check_freeze(freeze)
         checks.check_total_steps(total_steps)
-        checks.check_seed(seed)
+        checks.check_not_negative("seed", seed)
         checks.check_replay(replay)
         self.rule = resolve_rule(rule)
         spec = self.rule.spec
@@ -166,13 +166,13 @@ class RuleBinding:
 
         Args:
             seed: Non-negative integer, as `seed` of the binding but for replay.
-            total_steps: How many steps will be made, a positive integer.
+            total_steps: How many steps will be made, 0 if unknown.
 
         Raises:
             ValueError: An argument is wrong.
         """
-        checks.check_seed(seed)
-        checks.check_positive("total_steps", total_steps)
+        checks.check_not_negative("seed", seed)
+        checks.check_not_negative("total_steps", total_steps)
         self.memory.restart(self._initial_memory(seed))
         self.memory.total_steps.assign(total_steps)
         self.guard.reset()

@@ -105,7 +105,7 @@ class LearnedRule(FailureWatch):
         super().__init__()
         checks.check_freeze(freeze)
         checks.check_total_steps(total_steps)
-        checks.check_seed(seed)
+        checks.check_not_negative("seed", seed)
         checks.check_replay(replay)
         self.rule = resolve_rule(rule)
         self.freeze = freeze

@@ -66,16 +66,16 @@ def check_total_steps(total_steps):
         )
 
 
+def check_not_negative(name, value):
+    """Raises ValueError unless `value` is an integer and at least 0."""
+    if not (_is_integer(value) and value >= 0):
+        raise ValueError(f"{name} must be a non-negative integer. Received: {value!r}")
+
+
 def check_positive(name, value):
     """Raises ValueError unless `value` is a positive integer."""
     if not (_is_integer(value) and value > 0):
         raise ValueError(f"{name} must be a positive integer. Received: {value!r}")
-
-
-def check_seed(seed):
-    """Raises ValueError unless `seed` is a non-negative integer."""
-    if not (_is_integer(seed) and seed >= 0):
-        raise ValueError(f"seed must be a non-negative integer. Received: {seed!r}")
 
 
 def check_replay(replay):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_learned_rule.fit.checks import check_positive, check_seed
+from keras_learned_rule.fit.checks import check_not_negative, check_positive
 
 
 def few_shot_splits(y, shots, repeats, seed):
@@ -34,7 +34,7 @@ def few_shot_splits(y, shots, repeats, seed):
     ```
     """
     y = np.asarray(y)
-    check_seed(seed)
+    check_not_negative("seed", seed)
     _check_splits(y, shots, repeats)
     members = [np.flatnonzero(y == label) for label in np.unique(y)]
     rng = np.random.default_rng(seed)

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_learned_rule.fit.checks import check_lengths, check_positive, check_seed
+from keras_learned_rule.fit.checks import check_lengths, check_not_negative, check_positive
 from keras_learned_rule.fit.few_shot_splits import few_shot_splits
 from keras_learned_rule.fit.inputs import check_shape
 from keras_learned_rule.fit.readout import few_shot_accuracy
@@ -44,7 +44,7 @@ class FewShotProbe(keras.callbacks.Callback):
 
     def __init__(self, x, y, shots=10, repeats=20, every=1, seed=0):
         super().__init__()
-        check_seed(seed)
+        check_not_negative("seed", seed)
         check_positive("every", every)
         check_lengths(x, y)
         few_shot_splits(y, shots, repeats, seed)
