@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_learned_rule.fit import checks
 from keras_learned_rule.fit.guard import Guard
-from keras_learned_rule.fit.memory import RuleMemory, initial_memory
+from keras_learned_rule.fit.memory import RuleMemory, initial_memory, teacher_layers
 from keras_learned_rule.fit.replay import Replay, resolve_replay
 from keras_learned_rule.fit.statistics import MovingStatistics
 from keras_learned_rule.fit.variables import NetworkVariables
@@ -142,7 +142,7 @@ class RuleBinding:
             if name in initial
         }
         teacher = {key: self.memory.teacher[key] for key in initial.get("teacher", ())}
-        self.variables = NetworkVariables(reading.variables, remembered, teacher)
+        self.variables = NetworkVariables(reading.variables, remembered, teacher_layers(teacher))
         if total_steps is not None:
             self.memory.total_steps.assign(total_steps)
 

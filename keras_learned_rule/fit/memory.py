@@ -143,6 +143,15 @@ def _initial_teacher(spec, shapes, seed):
     return arrays
 
 
+def teacher_layers(variables):
+    """Those of `RuleMemory.teacher` that make one teacher, as a dict for each of its layers."""
+    layers = {}
+    for key, variable in variables.items():
+        _, layer, name = key.split("_")
+        layers.setdefault(layer, {})[name] = variable
+    return tuple(layers.values())
+
+
 def _zeros(shape):
     return np.zeros(shape, "float32")
 

@@ -10,7 +10,7 @@ class NetworkVariables:
         units: The `UnitVariables` of the unit layers, bottom-up.
         memory: Dict from the name of an array of the rule's state, such as "v", to the variables
             that hold it, one a unit layer; what the model itself has not.
-        teacher: Dict of the variables that hold the teacher's state, see `RuleMemory`; empty where
+        teacher: The variables that hold a teacher's state, in the form of that state; empty where
             there is none.
     """
 
@@ -30,7 +30,10 @@ class NetworkVariables:
             for layer, variable in zip(state, variables):
                 layer[name] = ops.copy(variable)
         if self._teacher:
-            state[0]["teacher"] = self._read_teacher()
+            state[0]["teacher"] = tuple(
+                {name: ops.copy(variable) for name, variable in layer.items()}
+                for layer in self._teacher
+            )
         return state
 
     def write(self, state, applied):
@@ -47,21 +50,9 @@ class NetworkVariables:
         for name, variables in self._memory.items():
             for variable, layer in zip(variables, state):
                 _assign_if(applied, variable, layer[name])
-        for key, variable in self._teacher.items():
-            layer, name = _place(key)
-            _assign_if(applied, variable, state[0]["teacher"][layer][name])
-
-    def _read_teacher(self):
-        layers = {}
-        for key, variable in self._teacher.items():
-            layer, name = _place(key)
-            layers.setdefault(layer, {})[name] = ops.copy(variable)
-        return tuple(layers.values())
-
-
-def _place(key):
-    _, layer, name = key.split("_")
-    return int(layer), name
+        for variables, layer in zip(self._teacher, state[0].get("teacher", ())):
+            for name, variable in variables.items():
+                _assign_if(applied, variable, layer[name])
 
 
 def _layer_state(unit):

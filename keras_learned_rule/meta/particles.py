@@ -32,21 +32,23 @@ class Particle(NamedTuple):
 
 def initial_network(engine, spec, rule, task_seed):
     """The arrays that the rule works on at the start of the inner loop with this seed."""
+
+    def normals(purpose, shapes):
+        # One draw for all weights: each random operation costs compilers a fifth of a second.
+        sizes = [rows * columns for rows, columns in shapes]
+        draws = engine.normal(engine.fold_in(task_seed, purpose), (sum(sizes),))
+        return [ops.reshape(part, shape) for part, shape in zip(_pieces(draws, sizes), shapes)]
+
+    return _network(spec, rule, normals)
+
+
+def _network(spec, rule, normals):
+    """A network's arrays; `normals(purpose, shapes)` gives its weights and a teacher's."""
     shapes = spec.network.shapes(spec.inputs)
-    draws = shapes * (2 if rule.neuron_network else 1)
-    normals = _normals(engine, engine.fold_in(task_seed, WEIGHTS), draws)
-    state = init_mlp_state(normals[: len(shapes)], normals[len(shapes) :] or None)
+    weights = normals(WEIGHTS, shapes * (2 if rule.neuron_network else 1))
+    state = init_mlp_state(weights[: len(shapes)], weights[len(shapes) :] or None)
     teacher = teacher_shapes(rule, spec.network.plan(), shapes)
-    return with_memory(rule, state, _normals(engine, engine.fold_in(task_seed, TEACHER), teacher))
-
-
-def _normals(engine, seed, shapes):
-    if not shapes:
-        return []
-    # One draw for all weights: each random operation costs compilers a fifth of a second.
-    sizes = [rows * columns for rows, columns in shapes]
-    draws = engine.normal(seed, (sum(sizes),))
-    return [ops.reshape(part, shape) for part, shape in zip(_pieces(draws, sizes), shapes)]
+    return with_memory(rule, state, normals(TEACHER, teacher) if teacher else ())
 
 
 def new_particle(engine, problem, spec, theta, lengths, seed):
@@ -76,11 +78,7 @@ def new_particle(engine, problem, spec, theta, lengths, seed):
 
 def finished_particles(problem, spec, theta, count):
     """`count` particles, stacked, whose inner loops are over: the next meta-step renews them."""
-    rule, shapes = problem.rule, spec.network.shapes(spec.inputs)
-    ones = [ops.ones(shape) for shape in shapes]
-    state = init_mlp_state(ones, ones if rule.neuron_network else None)
-    teacher = teacher_shapes(rule, spec.network.plan(), shapes)
-    state = with_memory(rule, state, [ops.ones(shape) for shape in teacher])
+    state = _network(spec, problem.rule, lambda _, shapes: [ops.ones(shape) for shape in shapes])
     one = Particle(problem.estimator.start(theta, state), 0, 0, ops.zeros((2,), "int32"))
     one = tree.map_structure(lambda a: ops.convert_to_tensor(a), one)
     return tree.map_structure(lambda a: ops.repeat(a[None], count, axis=0), one)

@@ -71,8 +71,7 @@ def unsupervised_update(spec, theta, plan, state, x, learning_rate):
     step = _published_layer if spec.merge == "published" else _compact_layer
     teacher = state[0].get("teacher")
     if teacher is not None:
-        x = signals.pres[0]
-        teacher, code = _teacher_step(spec, theta, teacher, x, learning_rate)
+        teacher, code = _teacher_step(spec, theta, teacher, signals.pres[0], learning_rate)
         step = functools.partial(_student_layer, code)
     theta = adapted_theta(spec, theta, signals.pres[0])
     new_state = []
@@ -109,10 +108,11 @@ def with_memory(spec, state, teacher_normals=()):
     ```
     """
     if teacher_normals:
-        teacher = {"teacher": with_memory(spec, init_mlp_state(teacher_normals))}
-        decoders = [ops.zeros(decoder_shape(a["w"].shape[1]), a["w"].dtype) for a in state]
-        state = ({**state[0], **teacher}, *state[1:])
-        return tuple({**a, "decoder": decoder} for a, decoder in zip(state, decoders))
+        weights = [arrays["w"] for arrays in state]
+        decoders = [ops.zeros(decoder_shape(w.shape[1]), w.dtype) for w in weights]
+        state = tuple({**arrays, "decoder": d} for arrays, d in zip(state, decoders))
+        state[0]["teacher"] = with_memory(spec, init_mlp_state(teacher_normals))
+        return state
     if not spec.running_competition:
         return state
     return tuple({**arrays, "competition": ops.zeros_like(arrays["w"])} for arrays in state)
@@ -253,27 +253,26 @@ def _compact_layer(spec, theta, plan, state, see, i, learning_rate):
     direction = merge.compact_direction(spec, own, signals)
     for name in ("w", "v") if spec.neuron_network else ("w",):
         new[name] = merge.compact_step(own, old[name], direction, learning_rate)
-    if plan.layers[i].learns_bias:
-        new["b"] = _compact_bias(spec, theta, plan, own, old["b"], signals, i, learning_rate)
+    new["b"] = _compact_bias(spec, theta, plan.layers[i], own, old["b"], signals, learning_rate)
     return new
 
 
 def _student_layer(code, spec, theta, plan, state, see, i, learning_rate):
     old, signals = state[i], see("forward")
-    own, activation = layer_parameters(spec, theta, state, i), plan.layers[i].activation
+    own, layer = layer_parameters(spec, theta, state, i), plan.layers[i]
     decoder, gain = old["decoder"], old.get("gain")
-    direction, decoder = student_direction(decoder, code, signals, activation, gain)
+    direction, decoder = student_direction(decoder, code, signals, layer.activation, gain)
     w = merge.compact_step(own, old["w"], direction, learning_rate)
-    new = {**old, "w": w, "decoder": decoder}
-    if plan.layers[i].learns_bias:
-        new["b"] = _compact_bias(spec, theta, plan, own, old["b"], signals, i, learning_rate)
-    return new
+    b = _compact_bias(spec, theta, layer, own, old["b"], signals, learning_rate)
+    return {**old, "w": w, "b": b, "decoder": decoder}
 
 
-def _compact_bias(spec, theta, plan, own, old, signals, i, learning_rate):
+def _compact_bias(spec, theta, layer, own, old, signals, learning_rate):
+    if not layer.learns_bias:
+        return old
     z_upper, one_sided = signals.z_upper, None
     if spec.shaped_bias:
-        one_sided = merge.one_sidedness(plan.layers[i].activation, z_upper.deviation)
+        one_sided = merge.one_sidedness(layer.activation, z_upper.deviation)
     change = merge.compact_bias_change(own, theta, z_upper, signals.h_upper, one_sided)
     return old - learning_rate * change
 
