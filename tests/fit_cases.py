@@ -32,8 +32,13 @@ def learned_hebb_rule():
 def published_rule(output_width=5):
     """The published rule at small sizes and a step size that shows after a few steps."""
     spec = RuleSpec.published(
-        hidden_width=6, top_width=6, delta_channels=4, readout_channels=2, top_layers=0,
-        output_width=output_width, learning_rate=0.02,
+        hidden_width=6,
+        top_width=6,
+        delta_channels=4,
+        readout_channels=2,
+        top_layers=0,
+        output_width=output_width,
+        learning_rate=0.02,
     )
     return UpdateRule(spec, init_theta(spec))
 

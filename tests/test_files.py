@@ -208,7 +208,6 @@ def test_a_dtype_of_other_numbers(path):
         load_theta(path)
 
 
-
 @pytest.mark.parametrize(
     "arrays, message",
     [

@@ -147,9 +147,7 @@ def test_total_steps_stands_in_for_unknown_length():
 def test_traces_once(monkeypatch):
     traces = []
     step = monitor.learned_rule_step
-    monkeypatch.setattr(
-        monitor, "learned_rule_step", lambda *args: traces.append(1) or step(*args)
-    )
+    monkeypatch.setattr(monitor, "learned_rule_step", lambda *args: traces.append(1) or step(*args))
     model = cases.compiled()
     callback = LearnedRule(cases.compact_rule())
     model.fit(cases.examples(RAGGED), batch_size=BATCH, epochs=4, verbose=0, callbacks=[callback])

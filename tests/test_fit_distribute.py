@@ -106,6 +106,9 @@ def test_replicas_agree_on_the_mean_of_their_updates(root):
     environment = {**os.environ, "PYTHONPATH": paths}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PROGRAM],
-        env=environment, timeout=300, capture_output=True, text=True,
+        env=environment,
+        timeout=300,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr[-4000:]

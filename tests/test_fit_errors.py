@@ -80,7 +80,10 @@ def test_bad_value_in_a_long_epoch_is_reported_before_its_end(steps):
     )
     with pytest.raises(ValueError, match="x must be finite.*step 5 of the fit"):
         model.fit(
-            x, batch_size=BATCH, shuffle=False, verbose=0,
+            x,
+            batch_size=BATCH,
+            shuffle=False,
+            verbose=0,
             callbacks=[LearnedRule(cases.compact_rule()), count],
         )
     assert max(seen) <= 5 + 16
@@ -88,7 +91,11 @@ def test_bad_value_in_a_long_epoch_is_reported_before_its_end(steps):
 
 def test_diverging_weights_stop_the_fit_with_the_last_good_ones():
     spec = RuleSpec.published(
-        hidden_width=6, top_width=6, delta_channels=4, readout_channels=2, output_width=5,
+        hidden_width=6,
+        top_width=6,
+        delta_channels=4,
+        readout_channels=2,
+        output_width=5,
         learning_rate=1e13,
     )
     model, x = cases.compiled(), cases.examples()

@@ -82,7 +82,10 @@ def test_input_normalisation_moves_no_further_than_the_guard_allows():
     x[BATCH:] = np.nan
     with pytest.raises(ValueError, match="x must be finite"):
         model.fit(
-            x, batch_size=BATCH, shuffle=False, verbose=0,
+            x,
+            batch_size=BATCH,
+            shuffle=False,
+            verbose=0,
             callbacks=[LearnedRule(cases.compact_rule())],
         )
     assert all(np.isfinite(w).all() for w in model.get_weights())
@@ -143,7 +146,10 @@ def test_progress_bar_and_tensorboard_show_the_logs(tmp_path, capsys):
     probe = FewShotProbe(x, labels, shots=3, repeats=2)
     board = keras.callbacks.TensorBoard(tmp_path)
     model.fit(
-        x, epochs=2, verbose=1, validation_data=(x,),
+        x,
+        epochs=2,
+        verbose=1,
+        validation_data=(x,),
         callbacks=[LearnedRule(cases.compact_rule()), probe, board],
     )
     names = ("update_size", "effective_rank", "val_effective_rank", "few_shot_accuracy")

@@ -94,7 +94,8 @@ def changes(model, **options):
     before = [layer.kernel.numpy() for layer in dense]
     model.fit(cases.examples(), batch_size=BATCH, shuffle=False, verbose=0, **options)
     return [
-        layer.name for layer, kernel in zip(dense, before)
+        layer.name
+        for layer, kernel in zip(dense, before)
         if not np.array_equal(kernel, layer.kernel)
     ]
 

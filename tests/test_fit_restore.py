@@ -62,8 +62,13 @@ def test_after_a_complete_fit():
 
 VALIDATION_HOOKS = ["on_test_begin", "on_test_batch_begin", "on_test_batch_end", "on_test_end"]
 HOOKS = [
-    "on_train_begin", "on_epoch_begin", "on_train_batch_begin", "on_train_batch_end",
-    *VALIDATION_HOOKS, "on_epoch_end", "on_train_end",
+    "on_train_begin",
+    "on_epoch_begin",
+    "on_train_batch_begin",
+    "on_train_batch_end",
+    *VALIDATION_HOOKS,
+    "on_epoch_end",
+    "on_train_end",
 ]
 
 
@@ -73,8 +78,12 @@ def interrupted(hook, error=KeyboardInterrupt, rule_first=True, **options):
     callbacks = [LearnedRule(cases.compact_rule()), Fail(hook, error)]
     with pytest.raises(error, match="stop here"):
         model.fit(
-            x, validation_data=(x, x[:, :TARGETS]), batch_size=BATCH, verbose=0,
-            callbacks=callbacks if rule_first else callbacks[::-1], **options,
+            x,
+            validation_data=(x, x[:, :TARGETS]),
+            batch_size=BATCH,
+            verbose=0,
+            callbacks=callbacks if rule_first else callbacks[::-1],
+            **options,
         )
     return model
 
@@ -105,9 +114,7 @@ def test_test_on_batch_after_an_interrupted_validation():
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_all_of_the_validation_is_ours(steps):
     model, x = cases.compiled(steps_per_execution=steps), cases.examples()
-    history = fit_with_rule(
-        model, x, validation_data=(cases.unknown_length(x),), epochs=3
-    )
+    history = fit_with_rule(model, x, validation_data=(cases.unknown_length(x),), epochs=3)
     assert set(history.history) == {"update_size", "effective_rank", "val_effective_rank"}
     centred = model.predict(x, verbose=0)
     ranks = []

@@ -169,9 +169,7 @@ def test_weights_without_the_rules_memory_load_during_a_fit(tmp_path):
     model, path = new_model(), tmp_path / "plain.weights.h5"
     model.save_weights(path)
     before = cases.arrays(model)
-    load = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: model.load_weights(path)
-    )
+    load = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: model.load_weights(path))
     fit(model, cases.published_rule(), load)
     cases.assert_same(before, cases.arrays(model))
 

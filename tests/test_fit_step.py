@@ -24,9 +24,7 @@ def wrapped(**options):
 @pytest.mark.parametrize("make_rule", [cases.compact_rule, cases.learned_hebb_rule])
 @pytest.mark.parametrize("kind", ["eager", "graph", "xla"])
 def test_a_loop_of_ones_own_equals_fit_by_hand(kind, make_rule):
-    functions = {
-        "eager": learned_rule_step, "graph": wrapped(), "xla": wrapped(jit_compile=True)
-    }
+    functions = {"eager": learned_rule_step, "graph": wrapped(), "xla": wrapped(jit_compile=True)}
     rule, model, steps = make_rule(), cases.network(), cases.batches(cases.examples())
     expected = cases.weights_by_hand(model, rule, steps)
     binding, logs = loop(model, rule, steps, functions[kind])
@@ -134,7 +132,8 @@ def test_initial_backward_weights():
 def test_backward_weights_do_not_depend_on_what_else_learns():
     shapes = {"0": (4, 3), "6": (3, 2)}
     for spec in (
-        cases.published_rule().spec, cases.compact_rule(neuron_network=True, terms=("hebb",)).spec
+        cases.published_rule().spec,
+        cases.compact_rule(neuron_network=True, terms=("hebb",)).spec,
     ):
         both = cases.initial_backward_weights(spec, shapes, seed=1)
         one = cases.initial_backward_weights(spec, {"6": shapes["6"]}, seed=1)

@@ -66,7 +66,10 @@ class RuleMemory(keras.layers.Layer):
 
     def _variable(self, name, values):
         variable = self.add_weight(
-            shape=values.shape, dtype=str(values.dtype), initializer="zeros", trainable=False,
+            shape=values.shape,
+            dtype=str(values.dtype),
+            initializer="zeros",
+            trainable=False,
             name=name,
         )
         variable.assign(self._loaded.get(name, values))

@@ -46,9 +46,7 @@ class ObjectiveSpec:
         if not 0 < self.ridge < float("inf"):
             raise ValueError(f"ridge must be positive and finite. Received: {self.ridge!r}")
         if not 0 <= self.sharpness < float("inf"):
-            raise ValueError(
-                f"sharpness must be finite, at least 0. Received: {self.sharpness!r}"
-            )
+            raise ValueError(f"sharpness must be finite, at least 0. Received: {self.sharpness!r}")
         for name in ("test_share", "coefficient_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in 0..1. Received: {getattr(self, name)!r}")

@@ -112,7 +112,7 @@ def _read(path):
         with safetensors.safe_open(path, framework="np") as file:
             header = _header(path, file.metadata() or {})
             return header, {name: file.get_tensor(name) for name in file.keys()}
-    except (safetensors.SafetensorError) as error:
+    except safetensors.SafetensorError as error:
         raise ValueError(
             f"A theta file must be a complete safetensors file; this one is truncated or something "
             f"else ({error}). Received: path={os.fspath(path)!r}"
