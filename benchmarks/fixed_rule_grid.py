@@ -82,7 +82,7 @@ def score(rule, task, seed):
     x, x_test, y_test = task
     rng = np.random.default_rng(seed)
     widths = (SIDE * SIDE, *BASE_WIDTHS)
-    draws = [rng.standard_normal(s).astype("float32") for s in zip(widths[:-1], widths[1:])]
+    draws = [rng.standard_normal(s).astype("float32") for s in itertools.pairwise(widths)]
     state = init_mlp_state([ops.convert_to_tensor(draw) for draw in draws])
     theta = {name: tf.constant(array) for name, array in rule.theta.items()}
     state = inner_loop(rule.spec, theta, state, tf.constant(x), tf.constant(seed))

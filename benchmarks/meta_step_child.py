@@ -1,6 +1,7 @@
 """One measurement of benchmarks/meta_step.py, in its own process: json in, json out."""
 
 import functools
+import itertools
 import json
 import resource
 import sys
@@ -142,7 +143,7 @@ def agreement(job):
 
 
 def _normals(rng, widths):
-    shapes = zip(widths, widths[1:])
+    shapes = itertools.pairwise(widths)
     return [ops.convert_to_tensor(rng.standard_normal(s), "float32") for s in shapes]
 
 

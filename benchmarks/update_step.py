@@ -15,6 +15,8 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
+import itertools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -51,7 +53,7 @@ def rule_step(spec, compiled):
     rng = np.random.default_rng(0)
 
     def draws():
-        pairs = zip(WIDTHS, WIDTHS[1:])
+        pairs = itertools.pairwise(WIDTHS)
         return [tf.constant(rng.standard_normal(pair), tf.float32) for pair in pairs]
 
     state = with_memory(spec, init_mlp_state(draws(), draws() if spec.neuron_network else None))

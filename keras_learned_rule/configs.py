@@ -24,7 +24,6 @@ def find_gin_file(path):
         FileNotFoundError: There is no such file; lists those of the package.
 
     Example:
-
     ```python
     from keras_learned_rule.configs import find_gin_file
 
@@ -64,7 +63,6 @@ def parse_gin(files, bindings=()):
             or file that does not exist. gin's configuration is empty then.
 
     Example:
-
     ```python
     import gin
     from keras_learned_rule.configs import parse_gin

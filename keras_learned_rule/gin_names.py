@@ -26,7 +26,6 @@ def configurable_problem(selector):
         None, or a phrase with the nearest name of a configurable.
 
     Example:
-
     ```python
     import gin
     from keras_learned_rule.gin_names import configurable_problem
@@ -63,7 +62,6 @@ def parameter_problem(selector, parameter):
         takes `**overrides`, the dataclass's fields are parameters too.
 
     Example:
-
     ```python
     import gin
     from keras_learned_rule.gin_names import parameter_problem
@@ -133,7 +131,6 @@ def nearest(name, known):
         A phrase.
 
     Example:
-
     ```python
     from keras_learned_rule.gin_names import nearest
 

@@ -37,7 +37,6 @@ def plot_run(run_dir, out=None):
         ValueError: The log is empty or damaged, or matplotlib does not know the ending of `out`.
 
     Example:
-
     ```python
     import json
     from keras_learned_rule.plot_run import plot_run

@@ -1,6 +1,7 @@
 """Small networks and rules with random numbers in every place, for the tests of `rule`."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 from keras import ops, tree
@@ -36,7 +37,7 @@ def random_theta(spec, seed=0, dtype="float64"):
 def random_state(spec, widths, seed=0, dtype="float64"):
     """Arrays of a multi-layer perceptron; `widths` begins with the inputs."""
     rng = np.random.default_rng(seed)
-    state, shapes = [], list(zip(widths[:-1], widths[1:]))
+    state, shapes = [], list(itertools.pairwise(widths))
     teacher = teacher_shapes(spec, mlp_plan(len(shapes)), shapes)
     for lower, upper in shapes:
         layer = {"w": rng.standard_normal((lower, upper)), "b": 0.3 * rng.standard_normal(upper)}

@@ -1,5 +1,7 @@
 """The rule is plain `keras.ops`: another backend computes the same, without TensorFlow."""
 
+import itertools
+
 import children
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ SPECS = {
 def case(name):
     spec = SPECS[name]
     rng = np.random.default_rng(0)
-    theta, shapes = init_theta(spec), list(zip(WIDTHS, WIDTHS[1:]))
+    theta, shapes = init_theta(spec), list(itertools.pairwise(WIDTHS))
     teacher = teacher_shapes(spec, mlp_plan(len(shapes)), shapes)
     return spec, {
         "theta": {n: a + rng.normal(size=a.shape, scale=0.3) for n, a in theta.items()},

@@ -1,5 +1,7 @@
 """What a user sees of a fit with the rule: features, moving statistics, logs."""
 
+import itertools
+
 import fit_cases as cases
 import keras
 import numpy as np
@@ -113,7 +115,7 @@ def test_logs_are_means_over_the_epoch():
         cases.weights_by_hand(model, rule, cases.batches(x)[:n], schedule=schedule)
         for n in range(5)
     ]
-    for old, new in zip(states, states[1:]):
+    for old, new in itertools.pairwise(states):
         turns = []
         for before, after in zip(old, new):
             units = [np.array(layer["w"]) for layer in (before, after)]

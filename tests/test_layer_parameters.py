@@ -1,5 +1,7 @@
 """Which parameters a layer has: by its place, and by what its network is short of."""
 
+import itertools
+
 import numpy as np
 import pytest
 import rule_cases as cases
@@ -17,7 +19,7 @@ from keras_learned_rule.rule.update import unsupervised_update
 
 
 def state(*widths):
-    return [{"w": np.zeros(shape)} for shape in zip(widths[:-1], widths[1:])]
+    return [{"w": np.zeros(shape)} for shape in itertools.pairwise(widths)]
 
 
 def test_blends_of_first_middle_and_last_layers():

@@ -1,6 +1,7 @@
 """Records of the log, against NumPy; the trainer is only asked for what it would be asked."""
 
 import functools
+import itertools
 import json
 import types
 
@@ -88,7 +89,7 @@ def test_means_over_steps_data_sets_and_positions():
     for name, entry in made["by_data"].items():
         assert_means(entry, [row for row in rows if row[3] == name])
     edges, seen = [*POSITION_EDGES, np.inf], set()
-    for low, high in zip(edges, edges[1:]):
+    for low, high in itertools.pairwise(edges):
         inside = [row for row in rows if low <= row[2] < high]
         if inside:
             seen.add(str(low))

@@ -1,6 +1,7 @@
 """The compiled meta-update and its state: theta, Adam, particles; and the held-out evaluation."""
 
 import dataclasses
+import itertools
 
 import meta_cases
 import numpy as np
@@ -47,7 +48,7 @@ def test_theta_moves_by_the_rate_at_first_and_then_on(whole):
         moved = np.abs(states[1]["theta"][name] - array)
         np.testing.assert_allclose(moved[moved > 1e-4], RATE, rtol=1e-2)
         thetas = [state["theta"][name] for state in states]
-        assert all(np.any(after != before) for before, after in zip(thetas, thetas[1:]))
+        assert all(np.any(after != before) for before, after in itertools.pairwise(thetas))
     assert trainer.updates_done == 6
 
 

@@ -28,7 +28,6 @@ def fixed_rule(decorrelation=0.1, temperature=0.25, step=0.05):
         ValueError: if an argument is out of range.
 
     Example:
-
     ```python
     import keras
     import numpy as np

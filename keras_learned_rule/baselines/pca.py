@@ -18,7 +18,6 @@ def pca_features(x, components=32):
         ValueError: if `components` is below 1 or above the number of examples or of inputs.
 
     Example:
-
     ```python
     import numpy as np
     from keras_learned_rule.baselines.pca import pca_features

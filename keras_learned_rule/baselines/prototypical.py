@@ -20,7 +20,6 @@ class PrototypicalNetwork(keras.Model):
         ValueError: if `shots` is below 1.
 
     Example:
-
     ```python
     import keras
     import numpy as np

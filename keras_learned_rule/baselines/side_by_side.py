@@ -26,7 +26,6 @@ def side_by_side(model, copies):
         ValueError: if `copies` is below 1, or a layer with weights is of another type.
 
     Example:
-
     ```python
     import keras
     from keras_learned_rule.baselines.side_by_side import side_by_side
@@ -53,7 +52,6 @@ def start_copies(joint, model):
         model: `keras.Model` of the architecture that it was made from.
 
     Example:
-
     ```python
     import keras
     from keras_learned_rule.baselines.side_by_side import side_by_side, start_copies

@@ -50,7 +50,6 @@ def supervised_accuracy(
             or if `y`, `shots` and `repeats` do not suit `few_shot_splits`.
 
     Example:
-
     ```python
     import keras
     import numpy as np

@@ -23,7 +23,6 @@ class SupervisedLearner:
         learning_rate: float, of Adam. Defaults to `1e-3`.
 
     Example:
-
     ```python
     import keras
     import numpy as np

@@ -23,7 +23,6 @@ class VariationalAutoencoder(keras.Model):
         ImportError: if tensorflow-probability is missing.
 
     Example:
-
     ```python
     import keras
     import numpy as np

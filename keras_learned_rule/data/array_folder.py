@@ -39,7 +39,6 @@ def array_folder(size, channels, folder, part="all", held_out_fraction=0.2):
             names the file.
 
     Example:
-
     ```python
     import os
     import numpy as np

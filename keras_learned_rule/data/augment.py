@@ -51,7 +51,6 @@ def augmented(augmentations, images, coefficients, noise=None):
         A float tensor like `images`, clipped to 0..1.
 
     Example:
-
     ```python
     from keras import ops
     from keras_learned_rule.data.augment import augmented, rotation, shift_right

@@ -33,7 +33,6 @@ def cache_folder():
         `$XDG_CACHE_HOME`, or else in `~/.cache`.
 
     Example:
-
     ```python
     from keras_learned_rule.data.cache import cache_folder
 
@@ -66,7 +65,6 @@ def cached_arrays(title, request, build, version=None):
         What `build` returned, now or some time ago.
 
     Example:
-
     ```python
     import numpy as np
     from keras_learned_rule.data.cache import cached_arrays
@@ -98,7 +96,6 @@ def cached_image_set(title, request, build, version=None):
         What `build` returned, now or some time ago.
 
     Example:
-
     ```python
     from keras_learned_rule.data.cache import cached_image_set
     from keras_learned_rule.data.glyphs import glyph_set

@@ -11,7 +11,6 @@ def check_at_least_one(**numbers):
         ValueError: if one is below 1; names it.
 
     Example:
-
     ```python
     from keras_learned_rule.data.checks import check_at_least_one
 

@@ -14,7 +14,6 @@ def load_digits():
         Images as float32 `[1797, 64]` from 0 to 1 and labels as int32 `[1797]`.
 
     Example:
-
     ```python
     from keras_learned_rule.data.digits import load_digits
 
@@ -42,7 +41,6 @@ def digits_split(test_size=600, seed=0):
         ValueError: if one of the parts would be empty.
 
     Example:
-
     ```python
     from keras_learned_rule.data.digits import digits_split
 
@@ -76,7 +74,6 @@ def digit_images(size, channels, part="all", held_out_fraction=0.2):
         ValueError: if `size` or `channels` is out of range, or as `ImageSet.part` does.
 
     Example:
-
     ```python
     from keras_learned_rule.data.digits import digit_images
 

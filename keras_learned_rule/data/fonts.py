@@ -27,7 +27,6 @@ def find_fonts(folders=()):
         ValueError: if one of `folders` is no folder or has no font.
 
     Example:
-
     ```python
     from keras_learned_rule.data.fonts import find_fonts
 
@@ -78,7 +77,6 @@ def available_characters(path, characters):
         ValueError: if the file cannot be read as a font.
 
     Example:
-
     ```python
     from keras_learned_rule.data.fonts import available_characters, find_fonts
 
@@ -117,7 +115,6 @@ def draw_characters(path, characters, size):
         ValueError: if the file cannot be read as a font.
 
     Example:
-
     ```python
     from keras_learned_rule.data.fonts import draw_characters, find_fonts
 

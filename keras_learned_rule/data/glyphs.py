@@ -65,7 +65,6 @@ def glyphs(
         ValueError: as `glyph_set` and `ImageSet.part` do.
 
     Example:
-
     ```python
     from keras_learned_rule.data.glyphs import glyphs
 
@@ -120,7 +119,6 @@ def glyph_set(characters=DEFAULT_CHARACTERS, font_folders=(), size=28):
             or a character is repeated or in no font.
 
     Example:
-
     ```python
     from keras_learned_rule.data.glyphs import glyph_set
 

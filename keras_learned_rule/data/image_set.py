@@ -25,7 +25,6 @@ class ImageSet:
         ValueError: if shapes, dtypes or labels are not as above.
 
     Example:
-
     ```python
     import numpy as np
     from keras_learned_rule.data.image_set import ImageSet
@@ -76,7 +75,6 @@ class ImageSet:
             ValueError: if a class has fewer than two images.
 
         Example:
-
         ```python
         from keras_learned_rule.data.glyphs import glyph_set
 
@@ -117,7 +115,6 @@ class ImageSet:
             ValueError: if either part would have no class.
 
         Example:
-
         ```python
         from keras_learned_rule.data.glyphs import glyph_set
 
@@ -154,7 +151,6 @@ class ImageSet:
             ValueError: if there is no such part, or it would have no class.
 
         Example:
-
         ```python
         from keras_learned_rule.data.glyphs import glyph_set
 
@@ -201,7 +197,6 @@ def vector_set(values, labels, class_names, name):
         An `ImageSet` with images `[n, 1, d, 1]`.
 
     Example:
-
     ```python
     import numpy as np
     from keras_learned_rule.data.image_set import vector_set
@@ -224,7 +219,6 @@ def as_bytes(values):
         A uint8 array of the same shape.
 
     Example:
-
     ```python
     import numpy as np
     from keras_learned_rule.data.image_set import as_bytes

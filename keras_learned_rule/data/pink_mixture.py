@@ -47,7 +47,6 @@ def pink_mixture(
         ValueError: if a number is below 1, or `signal` below 0.
 
     Example:
-
     ```python
     from keras_learned_rule.data.pink_mixture import pink_mixture
 

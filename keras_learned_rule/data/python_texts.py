@@ -58,7 +58,6 @@ def python_texts(
             `part` or `held_out_fraction` is none that `ImageSet.part` allows.
 
     Example:
-
     ```python
     from keras_learned_rule.data.python_texts import python_texts
 

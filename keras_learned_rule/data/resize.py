@@ -25,7 +25,6 @@ def area_resize(images, size):
         A float32 array `[n, size, size, channels]` on the scale of `images`.
 
     Example:
-
     ```python
     import numpy as np
     from keras_learned_rule.data.resize import area_resize
@@ -69,7 +68,6 @@ def to_channels(images, channels):
         ValueError: if either number of channels is neither 1 nor 3.
 
     Example:
-
     ```python
     import numpy as np
     from keras_learned_rule.data.resize import to_channels
@@ -104,7 +102,6 @@ def fit_images(images, size, channels):
         ValueError: if `size` is below 1, or a number of channels is neither 1 nor 3.
 
     Example:
-
     ```python
     import numpy as np
     from keras_learned_rule.data.resize import fit_images

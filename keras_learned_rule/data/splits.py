@@ -28,7 +28,6 @@ class DataSplit(NamedTuple):
         class_names: tuple of str.
 
     Example:
-
     ```python
     from keras_learned_rule.data.splits import image_arrays
 
@@ -70,7 +69,6 @@ def image_arrays(name, size, channels=1, data_dir=None):
         ValueError: if there is no such name, or `size` or `channels` is out of range.
 
     Example:
-
     ```python
     from keras_learned_rule.data.splits import image_arrays
 

@@ -48,7 +48,6 @@ def gaussian_mixture(
         ValueError: if `informative` is not between 1 and `dimensions`, or a number is below 1.
 
     Example:
-
     ```python
     from keras_learned_rule.data.synthetic import gaussian_mixture
 
@@ -108,7 +107,6 @@ def random_manifolds(
         ValueError: if a number is below 1.
 
     Example:
-
     ```python
     from keras_learned_rule.data.synthetic import random_manifolds
 
@@ -172,7 +170,6 @@ def sparse_counts(
         ValueError: if a number is below 1.
 
     Example:
-
     ```python
     from keras_learned_rule.data.synthetic import sparse_counts
 

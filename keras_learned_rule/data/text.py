@@ -32,7 +32,6 @@ def imdb_bag_of_words(words=1000, data_dir=None):
         ValueError: if `words` is below 1.
 
     Example:
-
     ```python
     from keras_learned_rule.data.text import imdb_bag_of_words
 

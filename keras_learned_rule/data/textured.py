@@ -41,7 +41,6 @@ def textured(
         ValueError: if `copies` is below 1, or `background` not from 0 to 1.
 
     Example:
-
     ```python
     from keras_learned_rule.data.digits import digit_images
     from keras_learned_rule.data.glyphs import glyphs

@@ -19,7 +19,6 @@ def open_tfds(name, data_dir=None):
         FileNotFoundError: if the data set is not there.
 
     Example:
-
     ```python
     from keras_learned_rule.data.tfds_files import open_tfds
 
@@ -64,7 +63,6 @@ def tfds_version(name, data_dir=None):
         Such as `"mnist/3.0.1"`, or None.
 
     Example:
-
     ```python
     from keras_learned_rule.data.tfds_files import tfds_version
 

@@ -56,7 +56,6 @@ def tfds_images(
             range.
 
     Example:
-
     ```python
     from keras_learned_rule.data.tfds_images import tfds_images
 
@@ -89,7 +88,6 @@ def tfds_image_set(size, channels, name, split="train", data_dir=None, max_examp
         FileNotFoundError: as `tfds_images` does, as well as `ImportError` and `ValueError`.
 
     Example:
-
     ```python
     from keras_learned_rule.data.tfds_images import tfds_image_set
 

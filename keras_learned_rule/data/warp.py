@@ -19,7 +19,6 @@ def compose(matrices):
         image looks as if the first distortion had been done first.
 
     Example:
-
     ```python
     from keras import ops
     from keras_learned_rule.data.warp import compose
@@ -50,7 +49,6 @@ def warp(images, matrices):
         A float tensor like `images`.
 
     Example:
-
     ```python
     from keras import ops
     from keras_learned_rule.data.warp import warp

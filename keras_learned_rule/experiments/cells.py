@@ -23,7 +23,6 @@ class Group(NamedTuple):
             a seed to a json-able result. Not called where no cell is missing.
 
     Example:
-
     ```python
     from keras_learned_rule.experiments.cells import Group
 
@@ -48,7 +47,6 @@ class CellStore:
         ValueError: The file is there and is not such a file.
 
     Example:
-
     ```python
     from keras_learned_rule.experiments.cells import CellStore, Group
 

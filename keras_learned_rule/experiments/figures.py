@@ -16,7 +16,6 @@ def curves(path, panels, xlabel, ylabel="few-shot accuracy, %"):
         xlabel, ylabel: str.
 
     Example:
-
     ```python
     from keras_learned_rule.experiments.figures import curves
 
@@ -58,7 +57,6 @@ def weight_maps(path, rows, side, channels):
         channels: int, of the inputs; weights are averaged over them.
 
     Example:
-
     ```python
     import numpy as np
     from keras_learned_rule.experiments.figures import weight_maps
@@ -90,7 +88,6 @@ def embeddings(path, clouds, spectra):
         spectra: dict from title to cumulative explained variances, shares of 1.
 
     Example:
-
     ```python
     import numpy as np
     from keras_learned_rule.experiments.figures import embeddings

@@ -96,7 +96,6 @@ def smoothness(weights, side, channels):
         A float from -1 to 1.
 
     Example:
-
     ```python
     import numpy as np
     from keras_learned_rule.experiments.filters import smoothness

@@ -38,7 +38,6 @@ def random_network(source, **options):
         A function from a seed to the dict of `few_shot_scores`.
 
     Example:
-
     ```python
     from keras_learned_rule.experiments.methods import random_network
     from keras_learned_rule.experiments.tasks import TaskSource

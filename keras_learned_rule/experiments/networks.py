@@ -38,7 +38,6 @@ def base_model(inputs, widths=BASE_WIDTHS, activation="relu", seed=0, batch_norm
         A `keras.Sequential`.
 
     Example:
-
     ```python
     from keras_learned_rule.experiments.networks import base_model
 
@@ -68,7 +67,6 @@ def calibrate(run, model, x):
         x: array `[n, inputs]`, unlabelled; the first 2,000 are used.
 
     Example:
-
     ```python
     import functools
     import numpy as np
@@ -101,7 +99,6 @@ def features(model, x_train, x):
         An array `[m, units]`.
 
     Example:
-
     ```python
     import numpy as np
     from keras_learned_rule.experiments.networks import base_model, features
@@ -122,7 +119,6 @@ class Loop:
         batch: int, examples of a step.
 
     Example:
-
     ```python
     import numpy as np
     import tensorflow as tf
@@ -170,7 +166,6 @@ class RuleTrainer:
         network: the `keras.Sequential` that is trained.
 
     Example:
-
     ```python
     import numpy as np
     from keras_learned_rule import UpdateRule

@@ -152,7 +152,6 @@ def meta_trained(x, y, steps, permute, seed, ways=WAYS):
         The encoder, a `keras.Sequential`.
 
     Example:
-
     ```python
     import numpy as np
     from keras_learned_rule.experiments.permuted_features import meta_trained

@@ -40,7 +40,6 @@ def load(name):
         ValueError: There is no such experiment.
 
     Example:
-
     ```python
     from keras_learned_rule.experiments.registry import load
 

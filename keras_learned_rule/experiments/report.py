@@ -29,7 +29,6 @@ def mean_and_error(values):
         A str such as "78.3 ± 0.4", "78.3" for a single value, a dash for none.
 
     Example:
-
     ```python
     from keras_learned_rule.experiments.report import mean_and_error
 
@@ -55,7 +54,6 @@ def gain_and_error(ours, theirs):
         A str such as "+1.9 ± 0.2", "+1.9" for a single pair.
 
     Example:
-
     ```python
     from keras_learned_rule.experiments.report import gain_and_error
 
@@ -78,7 +76,6 @@ def table(header, rows):
         A str.
 
     Example:
-
     ```python
     from keras_learned_rule.experiments.report import table
 

@@ -38,7 +38,6 @@ def run_experiment(
         FileNotFoundError: a gin file, theta file or data set is missing.
 
     Example:
-
     ```python
     from keras_learned_rule.experiments.run import run_experiment
 
@@ -70,7 +69,6 @@ def write_report(folder):
         FileNotFoundError: there are no results.
 
     Example:
-
     ```python
     from keras_learned_rule.experiments.run import run_experiment, write_report
 

@@ -22,7 +22,6 @@ def few_shot_scores(features, y, seed, shots=SHOTS, splits=SPLITS, readouts=READ
         A dict such as `{"ridge": {"1": 0.3, "3": 0.5}}`, means over the splits.
 
     Example:
-
     ```python
     import numpy as np
     from keras_learned_rule.experiments.scores import few_shot_scores
@@ -56,7 +55,6 @@ def accuracy(features, y, seed, shots=10, splits=SPLITS):
         A float.
 
     Example:
-
     ```python
     import numpy as np
     from keras_learned_rule.experiments.scores import accuracy

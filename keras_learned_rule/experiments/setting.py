@@ -39,7 +39,6 @@ def fingerprint(rule):
         Twelve hexadecimal digits.
 
     Example:
-
     ```python
     from keras_learned_rule import UpdateRule
     from keras_learned_rule.experiments.setting import fingerprint

@@ -64,7 +64,6 @@ class TaskSource:
         FileNotFoundError: the data set is not on this machine; says how to get it.
 
     Example:
-
     ```python
     from keras_learned_rule.experiments.tasks import TaskSource
 

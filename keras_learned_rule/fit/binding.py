@@ -35,7 +35,6 @@ def resolve_rule(rule):
         FileNotFoundError: There is no such file.
 
     Example:
-
     ```python
     from keras_learned_rule.fit.binding import resolve_rule
 
@@ -91,7 +90,6 @@ class RuleBinding:
         RuntimeError: Keras runs on another backend than TensorFlow.
 
     Example:
-
     ```python
     import keras
     import numpy as np

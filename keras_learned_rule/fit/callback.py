@@ -83,7 +83,6 @@ class LearnedRule(FailureWatch):
         RuntimeError: In `fit`: Keras runs on another backend than TensorFlow.
 
     Example:
-
     ```python
     import keras
     import numpy as np

@@ -30,7 +30,6 @@ def ridge_chosen(train, classes, test):
         Predicted classes `[draws, m]` and the penalty chosen for each draw `[draws]`.
 
     Example:
-
     ```python
     import numpy as np
     from keras_learned_rule.fit.chosen_penalty import ridge_chosen
@@ -70,7 +69,6 @@ def logistic_chosen(train, classes, test):
         Predicted classes `[draws, m]` and the penalty chosen for each draw `[draws]`.
 
     Example:
-
     ```python
     import numpy as np
     from keras_learned_rule.fit.chosen_penalty import logistic_chosen
@@ -127,7 +125,7 @@ def _left_out_error(rotated, spectrum, products, targets, penalty):
 
 
 def _with_bias(features):
-    ones = np.ones(features.shape[:2] + (1,))
+    ones = np.ones((*features.shape[:2], 1))
     return np.concatenate([features, ones], axis=2).astype(np.float32)
 
 

@@ -24,7 +24,6 @@ def few_shot_splits(y, shots, repeats, seed):
             no more than `shots` examples.
 
     Example:
-
     ```python
     from keras_learned_rule.fit.few_shot_splits import few_shot_splits
 

@@ -41,7 +41,6 @@ class LearnedRuleModel(keras.Model):
         FileNotFoundError: `rule` is a path, and there is no such file.
 
     Example:
-
     ```python
     import keras
     import numpy as np

@@ -29,7 +29,6 @@ class FewShotProbe(keras.callbacks.Callback):
             `few_shot_accuracy`; in `fit`, before training: `x` does not fit the model.
 
     Example:
-
     ```python
     import keras
     import numpy as np

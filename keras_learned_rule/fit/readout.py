@@ -26,7 +26,6 @@ class FewShotResult(NamedTuple):
         accuracies: float64 array `[repeats]`.
 
     Example:
-
     ```python
     from keras_learned_rule.fit.readout import FewShotResult
 
@@ -101,7 +100,6 @@ def few_shot_accuracy(
             many as labels, or `y`, `shots`, `repeats` and `seed` do not suit `few_shot_splits`.
 
     Example:
-
     ```python
     import numpy as np
     from keras_learned_rule import few_shot_accuracy
@@ -136,7 +134,6 @@ def class_mean_accuracy(y, predicted):
         A float, 0 to 1: the mean over classes of the part of a class that is right.
 
     Example:
-
     ```python
     import numpy as np
     from keras_learned_rule.fit.readout import class_mean_accuracy
@@ -184,7 +181,6 @@ def ridge_readout(features, targets, penalty):
         ValueError: if `penalty` is not above 0.
 
     Example:
-
     ```python
     from keras_learned_rule.fit.readout import ridge_readout
 

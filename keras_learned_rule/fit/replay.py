@@ -50,7 +50,6 @@ class Replay:
         seed: Non-negative integer, of the draws.
 
     Example:
-
     ```python
     import tensorflow as tf
 

@@ -35,7 +35,6 @@ def learned_rule_step(binding, x):
         ValueError: `binding` is none, or `x` does not have the model's input shape.
 
     Example:
-
     ```python
     import keras
     import numpy as np
@@ -103,7 +102,6 @@ def effective_rank(embedding):
         A scalar tensor.
 
     Example:
-
     ```python
     import numpy as np
     from keras_learned_rule.fit.step import effective_rank

@@ -46,7 +46,6 @@ def adam_update(theta, state, gradient, learning_rate):
         (theta, state).
 
     Example:
-
     ```python
     import numpy as np
     from keras_learned_rule.meta.adam import adam_start, adam_update

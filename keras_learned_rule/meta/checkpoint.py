@@ -27,7 +27,6 @@ class Checkpoints:
         process: Index of the process: each has files of its own.
 
     Example:
-
     ```python
     import numpy as np
     from keras_learned_rule.meta.checkpoint import Checkpoints

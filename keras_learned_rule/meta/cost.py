@@ -19,7 +19,6 @@ class Cost:
     """Floating-point operations and bytes moved, as integers; costs add and multiply.
 
     Example:
-
     ```python
     from keras_learned_rule.meta.cost import Cost
 
@@ -56,7 +55,6 @@ def update_cost(spec, widths, batch, activation="relu"):
         A `Cost`.
 
     Example:
-
     ```python
     from keras_learned_rule import RuleSpec
     from keras_learned_rule.meta.cost import update_cost
@@ -86,7 +84,6 @@ def score_cost(widths, ways, shots, tests):
         A `Cost`.
 
     Example:
-
     ```python
     from keras_learned_rule.meta.cost import score_cost
 
@@ -94,7 +91,8 @@ def score_cost(widths, ways, shots, tests):
     ```
     """
     width, training, examples = widths[-1], ways * shots, ways * (shots + tests)
-    products = forward_products(widths, examples) + [
+    products = [
+        *forward_products(widths, examples),
         Product(width, training, width),
         Product(width, training, ways),
         Product(examples, width, ways),
@@ -118,7 +116,6 @@ def gradient_cost(cost, rematerialize=False):
         A `Cost`.
 
     Example:
-
     ```python
     from keras_learned_rule.meta.cost import Cost, gradient_cost
 

@@ -31,7 +31,6 @@ def describe(problem, buckets, pools, held_out, horizon, updates, buckets_a_upda
         and memory. Operations are a lower bound (`meta/cost.py`); memory is an estimate.
 
     Example:
-
     ```python
     from keras_learned_rule.data.synthetic import gaussian_mixture
     from keras_learned_rule.meta.dry_run import describe

@@ -31,7 +31,6 @@ def make_engine(strategy="default", jit_compile="auto", cpu_devices=1):
         RuntimeError: The framework was in use before its CPU could be split.
 
     Example:
-
     ```python
     from keras_learned_rule.meta.engine import make_engine
 

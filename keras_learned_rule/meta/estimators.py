@@ -35,7 +35,6 @@ class TruncatedBackprop:
     Cheap and of low variance, but blind to what theta did to the steps before: biased.
 
     Example:
-
     ```python
     from keras_learned_rule.meta.estimators import TruncatedBackprop
 
@@ -92,7 +91,6 @@ class PersistentES:
         ValueError: An argument is not positive.
 
     Example:
-
     ```python
     from keras_learned_rule.meta.estimators import PersistentES
 

@@ -35,7 +35,6 @@ class Evaluator:
         seed: Integer; equal seeds give equal tasks, initial weights, batches and episodes.
 
     Example:
-
     ```python
     from keras_learned_rule.data.synthetic import gaussian_mixture
     from keras_learned_rule.meta.engine import make_engine

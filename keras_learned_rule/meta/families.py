@@ -55,7 +55,6 @@ class TaskFamily:
         ValueError: A field is out of range.
 
     Example:
-
     ```python
     from keras_learned_rule.data.synthetic import gaussian_mixture
     from keras_learned_rule.meta.families import TaskFamily, load_families

@@ -10,7 +10,6 @@ def check_integer(name, value, least):
         ValueError: It is not.
 
     Example:
-
     ```python
     from keras_learned_rule.meta.field_checks import check_integer
 
@@ -31,7 +30,6 @@ def check_integers(name, values, least):
         ValueError: It is not.
 
     Example:
-
     ```python
     from keras_learned_rule.meta.field_checks import check_integers
 
@@ -57,7 +55,6 @@ def check_range(name, pair, least):
         ValueError: It is not.
 
     Example:
-
     ```python
     from keras_learned_rule.meta.field_checks import check_range
 

@@ -1,5 +1,6 @@
 """What meta-training holds in memory: networks, and what reverse mode keeps of an inner step."""
 
+import itertools
 import math
 
 from keras_learned_rule.meta.products import FLOAT_BYTES, teacher_widths
@@ -37,7 +38,6 @@ def state_bytes(spec, widths, activation="relu"):
         Bytes in float32.
 
     Example:
-
     ```python
     from keras_learned_rule import RuleSpec
     from keras_learned_rule.meta.memory import state_bytes
@@ -47,7 +47,7 @@ def state_bytes(spec, widths, activation="relu"):
     """
     teacher = teacher_widths(spec, widths, activation)
     matrices = 1 + spec.neuron_network + (spec.running_competition and not teacher)
-    pairs = zip(widths, widths[1:])
+    pairs = itertools.pairwise(widths)
     own = FLOAT_BYTES * sum(matrices * lower * upper + upper for lower, upper in pairs)
     if not teacher:
         return own
@@ -76,7 +76,6 @@ def activation_bytes(spec, widths, batch, labelled=0, activation="relu"):
         Bytes in float32, a whole number.
 
     Example:
-
     ```python
     from keras_learned_rule import RuleSpec
     from keras_learned_rule.meta.memory import activation_bytes
@@ -94,7 +93,7 @@ def activation_bytes(spec, widths, batch, labelled=0, activation="relu"):
     floats = sum(widths[1:]) * (batch * kept + labelled * KEPT_FORWARD)
     matrices = KEPT_A_STEP + sum(_matrices(spec, term) for term in spec.terms)
     squares = KEPT_SQUARES * len(spec.terms)
-    pairs = zip(widths, widths[1:])
+    pairs = itertools.pairwise(widths)
     floats += sum(matrices * lower * upper + squares * upper**2 for lower, upper in pairs)
     if "learned_hebb" in spec.terms:
         kept = KEPT_A_LEARNED_CHANNEL * spec.hidden_width + spec.readout_channels
@@ -107,7 +106,7 @@ def activation_bytes(spec, widths, batch, labelled=0, activation="relu"):
 def _kept_by_student(widths, batch, labelled):
     kept = KEPT_FORWARD + KEPT_STANDARDIZED + KEPT_BY_STUDENT
     floats = sum(widths[1:]) * (batch * kept + labelled * KEPT_FORWARD)
-    for lower, upper in zip(widths, widths[1:]):
+    for lower, upper in itertools.pairwise(widths):
         decoders = EMBEDDING * (upper + batch) + min(upper, batch) ** 2
         floats += KEPT_A_STEP * lower * upper + KEPT_A_DECODER * decoders
     return int(FLOAT_BYTES * floats)

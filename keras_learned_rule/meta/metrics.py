@@ -101,7 +101,6 @@ def merge_parameters(rule, theta):
         A dict such as {"coefficients/first/competition": 0.3, "step/last": -1.2}.
 
     Example:
-
     ```python
     from keras_learned_rule import UpdateRule
     from keras_learned_rule.meta.metrics import merge_parameters

@@ -42,7 +42,7 @@ class NetworkSpec:
 
     def shapes(self, inputs):
         """Shapes of the weights, bottom-up, for a number of input units."""
-        return list(zip((inputs,) + self.widths[:-1], self.widths))
+        return list(zip((inputs, *self.widths[:-1]), self.widths))
 
     def __str__(self):
         layers = "-".join(map(str, self.widths))
@@ -68,7 +68,6 @@ class NetworkDistribution:
         ValueError: A field is out of range.
 
     Example:
-
     ```python
     import numpy as np
     from keras_learned_rule.meta.networks import NetworkDistribution

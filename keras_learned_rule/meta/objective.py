@@ -79,7 +79,6 @@ def ridge_objective(spec, features_train, features_test, labels_train, labels_te
         A `RidgeResult`; `loss` is what meta-training minimises. Paper, section 3.1.
 
     Example:
-
     ```python
     import keras
 
@@ -135,7 +134,6 @@ def coefficient_loss(spec, features_train, features_test, train, test):
         features that tell nothing. Paper, section 4.2.
 
     Example:
-
     ```python
     import keras
 

@@ -54,7 +54,6 @@ def load_pool(sources, size, channels):
             differ in shape.
 
     Example:
-
     ```python
     from keras_learned_rule.data.synthetic import gaussian_mixture
     from keras_learned_rule.meta.pool import load_pool

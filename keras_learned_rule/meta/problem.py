@@ -38,7 +38,6 @@ class Problem:
             of arrays of theta and positive, or frozen not of arrays of theta or of all of them.
 
     Example:
-
     ```python
     from keras_learned_rule import RuleSpec
     from keras_learned_rule.meta.problem import Problem

@@ -1,5 +1,6 @@
 """The matrix products that a forward pass and an update step cannot do without."""
 
+import itertools
 from typing import NamedTuple
 
 from keras_learned_rule.network.mlp import mlp_plan
@@ -40,7 +41,7 @@ def forward_products(widths, batch):
     Returns:
         A list of `Product`.
     """
-    return [Product(batch, lower, upper) for lower, upper in zip(widths, widths[1:])]
+    return [Product(batch, lower, upper) for lower, upper in itertools.pairwise(widths)]
 
 
 def update_products(spec, widths, batch, activation="relu"):
@@ -59,12 +60,12 @@ def update_products(spec, widths, batch, activation="relu"):
     products = forward_products(widths, batch)
     teacher = teacher_widths(spec, widths, activation)
     if teacher:
-        pairs = zip(widths, widths[1:])
+        pairs = itertools.pairwise(widths)
         student = sum((_student_products(lower, upper, batch) for lower, upper in pairs), [])
         return products + student + update_products(spec, teacher, batch)
     if spec.neuron_network:
         products += _neuron_products(spec, widths, batch)
-    for lower, upper in zip(widths, widths[1:]):
+    for lower, upper in itertools.pairwise(widths):
         products += _term_products(spec, lower, upper, batch)
     return products
 
@@ -72,7 +73,7 @@ def update_products(spec, widths, batch, activation="relu"):
 def teacher_widths(spec, widths, activation):
     """Units of each layer of a network's teacher, the inputs first; empty where there is none."""
     plan = mlp_plan(len(widths) - 1, activation)
-    shapes = teacher_shapes(spec, plan, list(zip(widths, widths[1:])))
+    shapes = teacher_shapes(spec, plan, list(itertools.pairwise(widths)))
     return tuple(lower for lower, _ in shapes) + tuple(upper for _, upper in shapes[-1:])
 
 
@@ -91,7 +92,7 @@ def _neuron_products(spec, widths, batch):
     }
     products = [
         Product(lower, upper, batch * spec.delta_channels)
-        for lower, upper in zip(widths, widths[1:])
+        for lower, upper in itertools.pairwise(widths)
     ]
     for name, shape in theta_shapes(spec).items():
         network = name.split("/")[0]
@@ -115,7 +116,7 @@ def _term_products(spec, lower, upper, batch):
     hebbian = 0, 0, [Product(lower, batch, upper)]
     # Starts from the change by competition, which is computed once.
     competed = [] if "competition" in spec.terms else hebbian[2]
-    spread = 0, 0, competed + [Product(batch, lower, upper), Product(lower, batch, upper)]
+    spread = 0, 0, [*competed, Product(batch, lower, upper), Product(lower, batch, upper)]
     correlated = 0, 0, [Product(upper, batch, upper), Product(lower, upper, upper)]
     of_examples = Product(batch, len(OF_EXAMPLE), spec.hidden_width)
     learned = 0, 0, [of_examples, of_examples, Product(lower, summed, upper)]

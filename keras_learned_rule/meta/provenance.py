@@ -24,7 +24,6 @@ def provenance():
         checkout; "platform".
 
     Example:
-
     ```python
     import keras
     from keras_learned_rule.meta.provenance import provenance
@@ -54,7 +53,6 @@ def operative_config():
         A string, empty if gin has configured nothing.
 
     Example:
-
     ```python
     import gin
     from keras_learned_rule.meta.provenance import operative_config

@@ -27,7 +27,6 @@ class Horizon:
         ValueError: A field is out of range.
 
     Example:
-
     ```python
     from keras_learned_rule.meta.schedule import Horizon
 

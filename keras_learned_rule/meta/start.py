@@ -30,7 +30,6 @@ def starting_theta(start_from, rule, seed):
         ValueError: The other rule differs in more than that.
 
     Example:
-
     ```python
     from keras_learned_rule import RuleSpec
     from keras_learned_rule.meta.start import starting_theta

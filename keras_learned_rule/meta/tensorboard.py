@@ -15,7 +15,6 @@ def scalars(record):
         A dict from tag, the keys joined by "/", to float.
 
     Example:
-
     ```python
     from keras_learned_rule.meta.tensorboard import scalars
 
@@ -49,7 +48,6 @@ class TensorBoardLog:
         OSError: The folder cannot be written.
 
     Example:
-
     ```python
     from keras_learned_rule.meta.tensorboard import TensorBoardLog
 

@@ -92,7 +92,6 @@ def train(
         OSError: run_dir cannot be written.
 
     Example:
-
     ```python
     import tempfile
 

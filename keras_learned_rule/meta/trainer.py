@@ -49,7 +49,6 @@ class MetaTrainer:
             buckets than `buckets_a_update`, or the engine cannot vectorise.
 
     Example:
-
     ```python
     from keras_learned_rule.data.synthetic import gaussian_mixture
     from keras_learned_rule.meta.engine import make_engine

@@ -56,7 +56,6 @@ def unroll(engine, problem, task_spec, theta, state, data, start, total_steps):
         steps, and the few-shot accuracy [S] after each scored step.
 
     Example:
-
     ```python
     import keras
 

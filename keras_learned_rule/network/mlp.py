@@ -24,7 +24,6 @@ def mlp_plan(layers, activation="relu", batch_norm=True, epsilon=1e-3):
         ValueError: If `layers` is below 1, or `activation` is unknown.
 
     Example:
-
     ```python
     from keras_learned_rule.network.mlp import mlp_plan
 
@@ -61,7 +60,6 @@ def init_mlp_state(normals, backward_normals=None):
         ValueError: If there are not as many `backward_normals` as `normals`.
 
     Example:
-
     ```python
     import keras
     from keras_learned_rule.network.mlp import init_mlp_state

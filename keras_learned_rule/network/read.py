@@ -1,5 +1,6 @@
 """Reads the plan of a Keras model: which of its layers learn, and how signals travel between."""
 
+import itertools
 import math
 import warnings
 from collections.abc import Callable
@@ -102,7 +103,6 @@ def read_plan(model, freeze=(), deltas=False):
             uses mixed precision, or has nothing that learns; the message names the layer.
 
     Example:
-
     ```python
     import keras
     from keras_learned_rule.network.read import read_plan
@@ -212,7 +212,7 @@ def _warn_of_head(unit):
 
 
 def _check_deltas(units):
-    for below, unit in zip(units, units[1:]):
+    for below, unit in itertools.pairwise(units):
         for passive in unit.passives:
             if not passive.gives_deltas:
                 layer = passive.layer

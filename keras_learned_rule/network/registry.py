@@ -28,7 +28,6 @@ def register_connection(layer_class):
         The decorator, which gives back the class that it decorates.
 
     Example:
-
     ```python
     import keras
     from keras_learned_rule.network.plastic.dense import DenseConnection
@@ -63,7 +62,6 @@ def register_passive(*layer_classes):
         The decorator, which gives back the class that it decorates.
 
     Example:
-
     ```python
     import keras
     from keras_learned_rule.network.passive import Noise

@@ -33,7 +33,6 @@ def save_theta(path, spec, theta, provenance=None):
             dict. Nothing is written.
 
     Example:
-
     ```python
     from keras_learned_rule import RuleSpec
     from keras_learned_rule.rule.files import save_theta
@@ -71,7 +70,6 @@ def load_theta(path):
             of the package, or holds arrays that do not fit its spec or are not finite.
 
     Example:
-
     ```python
     from keras_learned_rule import UpdateRule
     from keras_learned_rule.rule.files import load_theta
@@ -160,7 +158,6 @@ def write_atomically(path, content):
         content: The bytes to write.
 
     Example:
-
     ```python
     from keras_learned_rule.rule.files import write_atomically
 
@@ -190,7 +187,6 @@ def remove_unfinished(folder, pattern):
             writing such a file.
 
     Example:
-
     ```python
     from pathlib import Path
     from keras_learned_rule.rule.files import remove_unfinished

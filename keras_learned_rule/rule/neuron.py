@@ -29,8 +29,8 @@ def hidden_states(spec, theta, state, signals):
     """
     weights = [layer["w"] for layer in state]
     top = len(weights)
-    xs = [signals.pres[0]] + signals.xs
-    zs = [signals.pres[0]] + signals.zs
+    xs = [signals.pres[0], *signals.xs]
+    zs = [signals.pres[0], *signals.zs]
     hs, deltas = [None] * (top + 1), [None] * (top + 1)
     delta = _top_delta(spec, theta, signals.xs[-1])
     for k in range(top, -1, -1):
@@ -79,9 +79,9 @@ def _neuron_network(spec, theta, x, z, delta, bias, below, above):
     features = [ops.transpose(x)[..., None], ops.transpose(z)[..., None]]
     if spec.unit_position:
         features += _unit_positions(x)
-    a = _batch_norm(ops.concatenate(features + [delta], -1), theta["neuron/features/offset"])
+    a = _batch_norm(ops.concatenate([*features, delta], -1), theta["neuron/features/offset"])
     per_unit = ops.concatenate([_weight_statistics(below, above), bias[:, None]], -1)
-    per_unit = ops.broadcast_to(per_unit[:, None], ops.shape(a)[:2] + (per_unit.shape[-1],))
+    per_unit = ops.broadcast_to(per_unit[:, None], (*ops.shape(a)[:2], per_unit.shape[-1]))
     a = ops.concatenate([per_unit, a], -1)
     for j in range(1 + spec.hidden_layers):
         a = _block(spec, theta, f"neuron/conv_{j}", a, BATCH_AXIS)

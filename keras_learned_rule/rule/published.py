@@ -29,7 +29,6 @@ def read_published(checkpoint_prefix):
         ValueError: It is damaged, or arrays are missing from it or have the wrong shape.
 
     Example:
-
     ```python
     from keras_learned_rule.rule.published import read_published
 
@@ -60,7 +59,6 @@ def convert_published(arrays):
         ValueError: Arrays are missing or have the wrong shape.
 
     Example:
-
     ```python
     import tensorflow as tf
     from keras_learned_rule.rule.published import convert_published
@@ -91,7 +89,6 @@ def published_names(spec):
         A dict from our name to theirs. Their arrays have further axes of length 1 in places.
 
     Example:
-
     ```python
     from keras_learned_rule import RuleSpec
     from keras_learned_rule.rule.published import published_names

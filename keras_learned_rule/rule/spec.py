@@ -65,7 +65,6 @@ class RuleSpec:
         ValueError: A field has a value outside what is said above.
 
     Example:
-
     ```python
     from keras_learned_rule import RuleSpec
 
@@ -122,7 +121,6 @@ class RuleSpec:
             ValueError: A field has a value that `RuleSpec` does not allow.
 
         Example:
-
         ```python
         from keras_learned_rule import RuleSpec
 
@@ -153,7 +151,6 @@ class RuleSpec:
             ValueError: A field has a value that `RuleSpec` does not allow.
 
         Example:
-
         ```python
         from keras_learned_rule import RuleSpec
 
@@ -192,7 +189,6 @@ class RuleSpec:
             A dict from field name to number, bool, string, list of strings or None.
 
         Example:
-
         ```python
         import json
         from keras_learned_rule import RuleSpec
@@ -218,7 +214,6 @@ class RuleSpec:
                 `RuleSpec`, or a value that it does not allow.
 
         Example:
-
         ```python
         from keras_learned_rule import RuleSpec
 

@@ -9,6 +9,7 @@ to layer, and nobody has labels.
 """
 
 import contextlib
+import itertools
 
 import keras
 from keras import ops
@@ -44,7 +45,6 @@ def teacher_shapes(spec, plan, shapes):
         with nonlinearities like relu, and an embedding of at least 32.
 
     Example:
-
     ```python
     from keras_learned_rule import RuleSpec
     from keras_learned_rule.network.mlp import mlp_plan
@@ -63,7 +63,7 @@ def teacher_shapes(spec, plan, shapes):
     if None in one_sided or not (small or min(one_sided[:-1]) < _ONE_SIDED):
         return ()
     widths = (shapes[0][0], *WIDTHS)
-    return tuple(zip(widths, widths[1:]))
+    return tuple(itertools.pairwise(widths))
 
 
 def _one_sidedness(layer, units):

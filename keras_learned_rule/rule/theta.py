@@ -35,7 +35,6 @@ def theta_shapes(spec):
         A dict from name, such as "merge/coefficients", to shape tuple.
 
     Example:
-
     ```python
     from keras_learned_rule import RuleSpec
     from keras_learned_rule.rule.theta import theta_shapes
@@ -151,7 +150,6 @@ def init_theta(spec, seed=0):
         A dict from name to float32 array, as `theta_shapes` lists them.
 
     Example:
-
     ```python
     from keras_learned_rule import RuleSpec
     from keras_learned_rule.rule.theta import init_theta
@@ -218,7 +216,6 @@ def check_theta(spec, theta):
         ValueError: Arrays are missing, unknown, of another shape, not numbers, or not finite.
 
     Example:
-
     ```python
     from keras_learned_rule import RuleSpec
     from keras_learned_rule.rule.theta import check_theta, init_theta

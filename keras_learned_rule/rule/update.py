@@ -46,7 +46,6 @@ def unsupervised_update(spec, theta, plan, state, x, learning_rate):
         before it.
 
     Example:
-
     ```python
     import keras
     from keras_learned_rule import UpdateRule
@@ -96,7 +95,6 @@ def with_memory(spec, state, teacher_normals=()):
         The state that `unsupervised_update` takes.
 
     Example:
-
     ```python
     import keras
     from keras_learned_rule import RuleSpec
@@ -134,7 +132,6 @@ def inner_rate(spec, step, total_steps):
         A scalar tensor, float32.
 
     Example:
-
     ```python
     from keras_learned_rule import RuleSpec
     from keras_learned_rule.rule.update import inner_rate
@@ -164,7 +161,6 @@ def forward(plan, state, x):
         The `Signals` of the pass.
 
     Example:
-
     ```python
     import keras
     from keras_learned_rule.network.mlp import init_mlp_state, mlp_plan

@@ -29,7 +29,6 @@ class UpdateRule:
             `RuleSpec`, or provenance no json-able dict.
 
     Example:
-
     ```python
     from keras_learned_rule import UpdateRule
 
@@ -68,7 +67,6 @@ class UpdateRule:
             ValueError: There is no such preset.
 
         Example:
-
         ```python
         from keras_learned_rule import UpdateRule
 
@@ -92,7 +90,6 @@ class UpdateRule:
             A sorted list of names for `from_preset`.
 
         Example:
-
         ```python
         from keras_learned_rule import UpdateRule
 
@@ -119,7 +116,6 @@ class UpdateRule:
                 version of the package, or holds arrays that do not fit its spec or are not finite.
 
         Example:
-
         ```python
         from keras_learned_rule import UpdateRule
 
@@ -140,7 +136,6 @@ class UpdateRule:
             OSError: The file cannot be written; an older one of that name stays as it was.
 
         Example:
-
         ```python
         from keras_learned_rule import UpdateRule
 
@@ -167,7 +162,6 @@ class UpdateRule:
             ValueError: It is damaged, or arrays are missing from it or have the wrong shape.
 
         Example:
-
         ```python
         from keras_learned_rule import UpdateRule
 

@@ -26,7 +26,6 @@ class JaxEngine(Engine):
         devices: List of JAX devices. Defaults to all local ones.
 
     Example:
-
     ```python
     import keras
 

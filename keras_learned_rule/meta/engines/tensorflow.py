@@ -25,7 +25,6 @@ class TensorFlowEngine(Engine):
             Defaults to `"auto"`: on GPUs.
 
     Example:
-
     ```python
     import tensorflow as tf
     from keras_learned_rule.meta.engines.tensorflow import TensorFlowEngine
