@@ -86,7 +86,7 @@ def main(_):
             family = dataclasses.replace(family, networks=network, tasks=FLAGS.tasks)
             columns[name] = list(cells(rules, family, engine))
             print(f"{name}: {columns[name]}", file=sys.stderr, flush=True)
-    print(table(["rule", *columns], zip(FLAGS.rule, *columns.values())))
+    print(table(["rule", *columns], zip(FLAGS.rule, *columns.values(), strict=True)))
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def check_gradients(setting):
     job = {**SETTINGS[setting], "truncation": 2, "remat": True}
     names = "plain", "tensorflow, XLA", "jax"
     plain, *others = (measured("agreement", **job, **ENGINES[n])["gradient"] for n in names)
-    for name, other in zip(names[1:], others):
+    for name, other in zip(names[1:], others, strict=True):
         error = np.abs(np.subtract(other, plain)).max() / np.abs(plain).max()
         if error > LARGEST_ERROR[setting]:
             sys.exit(f"The meta-gradient of {name} differs from that of plain by {error}.")

@@ -36,7 +36,7 @@ def make_network(seed, x):
     keras.utils.set_random_seed(seed)
     network = keras.Sequential([keras.Input((64,))])
     norms = [keras.layers.BatchNormalization(momentum=0.0) for _ in range(5)]
-    for width, norm in zip((128, 128, 128, 128, 32), norms):
+    for width, norm in zip((128, 128, 128, 128, 32), norms, strict=True):
         network.add(keras.layers.Dense(width))
         network.add(norm)
         network.add(keras.layers.Activation("relu"))

@@ -30,8 +30,8 @@ def save_figure(path, before, after, accuracies, x, y):
     _learning_curve(curve.subplots(), before, accuracies, x, y)
     fields.suptitle("First-layer weights")
     embeddings.suptitle("Embedding of test digits (PCA)")
-    rows = zip(fields.subfigures(2, 1), embeddings.subplots(2, 1), (before, after))
-    for (grid, axes, network), name in zip(rows, ("before", "after")):
+    rows = zip(fields.subfigures(2, 1), embeddings.subplots(2, 1), (before, after), strict=True)
+    for (grid, axes, network), name in zip(rows, ("before", "after"), strict=True):
         _receptive_fields(grid, network, name)
         _embedding(axes, network, x, y, name)
     figure.savefig(path, dpi=120)
@@ -49,7 +49,7 @@ def _learning_curve(axes, before, accuracies, x, y):
 def _receptive_fields(grid, network, name):
     weights = network.layers[0].kernel.numpy()
     grid.suptitle(name, fontsize="medium")
-    for axes, field in zip(grid.subplots(FIELDS, FIELDS).flat, weights.T):
+    for axes, field in zip(grid.subplots(FIELDS, FIELDS).flat, weights.T[: FIELDS**2], strict=True):
         limit = np.quantile(np.abs(field), 0.98)
         axes.imshow(field.reshape(8, 8), cmap="RdBu_r", vmin=-limit, vmax=limit)
         axes.set_axis_off()

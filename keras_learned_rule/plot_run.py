@@ -56,7 +56,7 @@ def plot_run(run_dir, out=None):
         raise ValueError(f"out must end in one of {sorted(known)}. Received: {str(path)!r}")
     axes = figure.subplots(2, 3, sharex=True)
     panels = (_meta_loss, _training_accuracy, _held_out, _positions, _gradients, _coefficients)
-    for panel, draw in zip(axes.flat, panels):
+    for panel, draw in zip(axes.flat, panels, strict=True):
         draw(panel, records)
         _finish(panel, **(BESIDE if draw is _coefficients else {}))
     for panel in axes[-1]:
@@ -161,7 +161,7 @@ def _held_out(axes, records):
             updates, values = _curve(records, "evaluation", name, quantity)
             label = name if quantity == "accuracy" else None
             axes.plot(updates, values, style, color=colours[name], label=label, marker=".")
-            errors = dict(zip(*_curve(records, "evaluation", name, error)))
+            errors = dict(zip(*_curve(records, "evaluation", name, error), strict=True))
             band = np.array([errors.get(update, 0.0) for update in updates])
             axes.fill_between(
                 updates, values - band, values + band, color=colours[name], alpha=0.15, linewidth=0
@@ -174,7 +174,9 @@ def _held_out(axes, records):
 def _positions(axes, records):
     axes.set_title("Few-shot accuracy by inner step")
     names = sorted(_names(records, "by_position"), key=float)
-    for name, colour in zip(names, colormaps["viridis"](np.linspace(0, 0.9, len(names)))):
+    for name, colour in zip(
+        names, colormaps["viridis"](np.linspace(0, 0.9, len(names))), strict=True
+    ):
         curve = _curve(records, "by_position", name, "accuracy")
         _draw(axes, curve, color=colour, label=f"from step {name}")
 

@@ -67,7 +67,7 @@ def backward_weights(model, rule, seed):
     kernels = [model.get_layer(name).kernel for name in names]
     # The places of the kernels in `model.weights`: 2 arrays of a Dense, 4 of the normalisation.
     places = ("0", "6")
-    shapes = {place: tuple(kernel.shape) for place, kernel in zip(places, kernels)}
+    shapes = {place: tuple(kernel.shape) for place, kernel in zip(places, kernels, strict=True)}
     drawn = initial_backward_weights(rule.spec, shapes, seed)
     return [np.array(drawn[place]) for place in places]
 
@@ -111,7 +111,9 @@ def weights_by_hand(model, rule, steps, schedule=None, backward=(), teacher=()):
         state.append(layer)
     state = with_memory(rule.spec, state, teacher)
     theta = {name: ops.convert_to_tensor(value) for name, value in rule.theta.items()}
-    for x, position in zip(steps, schedule or [(i, len(steps)) for i in range(len(steps))]):
+    for x, position in zip(
+        steps, schedule or [(i, len(steps)) for i in range(len(steps))], strict=True
+    ):
         rate = inner_rate(rule.spec, *position)
         x = ops.convert_to_tensor(x, "float32")
         state, _ = unsupervised_update(rule.spec, theta, reading.plan, state, x, rate)
@@ -120,7 +122,7 @@ def weights_by_hand(model, rule, steps, schedule=None, backward=(), teacher=()):
 
 def assert_model_has(model, state, tolerance=2e-5):
     reading = read_plan(model)
-    for unit, layer in zip(reading.variables, state):
+    for unit, layer in zip(reading.variables, state, strict=True):
         np.testing.assert_allclose(unit.kernel, layer["w"], rtol=tolerance, atol=tolerance)
         np.testing.assert_allclose(unit.bias, layer["b"], rtol=tolerance, atol=tolerance)
 
@@ -131,7 +133,7 @@ def arrays(model):
 
 def assert_same(first, second, tolerance=0.0):
     assert len(first) == len(second)
-    for a, b in zip(first, second):
+    for a, b in zip(first, second, strict=True):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 

@@ -82,7 +82,7 @@ def as_numpy(nested):
 def assert_equal(one, other, tolerance=0.0):
     """Two trees of arrays are equal, up to a relative and absolute tolerance."""
     tree.assert_same_structure(one, other)
-    for a, b in zip(tree.flatten(as_numpy(one)), tree.flatten(as_numpy(other))):
+    for a, b in zip(tree.flatten(as_numpy(one)), tree.flatten(as_numpy(other)), strict=True):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 

@@ -104,7 +104,7 @@ def image_examples(images, labels):
     """Examples for `image_features`."""
     return [
         {"id": f"{i}", "image": image, "label": int(label)}
-        for i, (image, label) in enumerate(zip(images, labels))
+        for i, (image, label) in enumerate(zip(images, labels, strict=True))
     ]
 
 

@@ -54,7 +54,7 @@ def test_supervised_learns_repeats_and_leaves_the_model_alone(digits):
     options = {"repeats": 3, "steps": 300, "learning_rate": 3e-3}
     result = supervised_accuracy(model, x, y, **options)
     assert 0.80 < result.mean < 0.97 and len(result.accuracies) == 3
-    for array, kept in zip(model.get_weights(), before):
+    for array, kept in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(array, kept)
     again = supervised_accuracy(model, x, y, **options)
     np.testing.assert_allclose(again.accuracies, result.accuracies, atol=0.01)

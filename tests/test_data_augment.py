@@ -52,7 +52,7 @@ def test_warp_equals_scipy(shape):
     images = rng.random((5, *shape)).astype("float32")
     matrices = maps(IDENTITY, 5) + 0.4 * rng.standard_normal((5, 2, 3)).astype("float32")
     pixels, centre = np.diag([height, width]), (np.array([height, width]) - 1) / 2
-    for image, matrix, result in zip(images, matrices, warped(images, matrices)):
+    for image, matrix, result in zip(images, matrices, warped(images, matrices), strict=True):
         linear = pixels @ matrix[::-1, 1::-1] @ np.linalg.inv(pixels)
         offset = centre + pixels @ matrix[::-1, 2] - linear @ centre
         for c in range(channels):

@@ -71,7 +71,7 @@ def test_images_are_resized_in_pieces(monkeypatch, chunk):
 def test_grey_matches_pillow_and_grey_repeats():
     images = random_images((2, 6, 6, 3))
     grey = to_channels(images, 1)
-    for image, expected in zip(grey, images):
+    for image, expected in zip(grey, images, strict=True):
         pillow = np.asarray(Image.fromarray(expected).convert("L"), float)
         np.testing.assert_allclose(image[..., 0], pillow, atol=1.0)
     np.testing.assert_array_equal(to_channels(images[..., :1], 3), images[..., [0, 0, 0]])

@@ -103,7 +103,9 @@ def test_backward_weights_take_part():
     callback = LearnedRule(rule, seed=3)
     model.fit(x, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[callback])
     cases.assert_model_has(model, expected)
-    for v, layer, before in zip(callback.memory.backward_weights.values(), expected, start):
+    for v, layer, before in zip(
+        callback.memory.backward_weights.values(), expected, start, strict=True
+    ):
         np.testing.assert_allclose(v, layer["v"], rtol=2e-5, atol=2e-5)
         assert np.abs(v - before).max() > 1e-4
 

@@ -117,7 +117,7 @@ def test_logs_are_means_over_the_epoch():
     ]
     for old, new in itertools.pairwise(states):
         turns = []
-        for before, after in zip(old, new):
+        for before, after in zip(old, new, strict=True):
             units = [np.array(layer["w"]) for layer in (before, after)]
             units = [w / np.linalg.norm(w, axis=0) for w in units]
             turns.append(np.sqrt(np.mean(np.sum((units[1] - units[0]) ** 2, axis=0))))

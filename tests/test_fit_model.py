@@ -95,7 +95,7 @@ def changes(model, **options):
     model.fit(cases.examples(), batch_size=BATCH, shuffle=False, verbose=0, **options)
     return [
         layer.name
-        for layer, kernel in zip(dense, before)
+        for layer, kernel in zip(dense, before, strict=True)
         if not np.array_equal(kernel, layer.kernel)
     ]
 

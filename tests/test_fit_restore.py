@@ -36,7 +36,7 @@ def gradient_step(model, x, y):
         loss = tf.reduce_mean((model(x, training=True) - y) ** 2)
     weights = model.trainable_variables
     gradients = tape.gradient(loss, [w.value for w in weights])
-    return loss.numpy(), [(w - RATE * g).numpy() for w, g in zip(weights, gradients)]
+    return loss.numpy(), [(w - RATE * g).numpy() for w, g in zip(weights, gradients, strict=True)]
 
 
 def assert_trains_by_backprop(model):

@@ -76,7 +76,7 @@ def test_top_delta(name):
 @every("h/1", "d/1")
 def test_hidden_states_and_deltas(name):
     run = replay(name)
-    for key, values in zip("hd", run.hidden):
+    for key, values in zip("hd", run.hidden, strict=True):
         for i, array in run.recorded.layers(key).items():
             assert_close(values[i], array, TOLERANCE[key])
 
@@ -89,7 +89,7 @@ def test_terms(name, direction):
     run = replay(name)
     for i in run.weight_layers:
         terms = weight_change_terms(PUBLISHED_TERMS, run.layer_signals(i, direction))
-        for term, value in zip(PUBLISHED_TERMS, terms):
+        for term, value in zip(PUBLISHED_TERMS, terms, strict=True):
             recorded = run.recorded[f"{direction}_terms/{i}/{term}"]
             assert_close(value, recorded, TOLERANCE["terms"])
 
@@ -130,7 +130,7 @@ def test_one_step(name):
     run = replay(name)
     assert_states_close(run, run.after(1), "after1")
     before, recorded = run.before, run.state("after1")
-    for old, new, expected in zip(before, run.after(1), recorded):
+    for old, new, expected in zip(before, run.after(1), recorded, strict=True):
         for key in old:
             assert_close(new[key] - old[key], (expected[key] - old[key]).numpy(), TOLERANCE["step"])
 
@@ -148,7 +148,7 @@ def test_three_steps_on_other_batches(name):
 
 
 def assert_states_close(run, state, prefix):
-    for computed, recorded in zip(state, run.state(prefix)):
+    for computed, recorded in zip(state, run.state(prefix), strict=True):
         for key, value in recorded.items():
             assert_close(computed[key], value.numpy(), TOLERANCE[prefix])
 
@@ -196,7 +196,7 @@ def assert_result_close(result, recorded, tolerance):
 @pytest.mark.parametrize("name", recordings("f64_meta3/loss", "unroll_images"))
 def test_meta_gradients(name):
     run = replay(name, "float64")
-    for steps, gradient in zip((1, 3), run.meta_gradients(1, 3)):
+    for steps, gradient in zip((1, 3), run.meta_gradients(1, 3), strict=True):
         recorded = run.recorded.under(f"f64_metagrad{steps}")
         names = {n: theirs for n, theirs in published_names(run.spec).items() if theirs in recorded}
         assert len(names) == len(recorded)
@@ -245,5 +245,5 @@ def test_ridge_objective_and_its_feature_gradients(file, group, variant, argumen
     recorded = {k.removeprefix(prefix): file[k] for k in file.files if k.startswith(prefix)}
     assert_result_close(result, recorded, {"meta": 1e-5, "ridge_w": 1e-4})
     assert_close(prepared_targets(spec, labels[0], 10, dtype), recorded["y_train"], 1e-6)
-    for part, gradient in zip(("train", "test"), gradients):
+    for part, gradient in zip(("train", "test"), gradients, strict=True):
         assert_close(gradient, recorded[f"dloss_dfeatures_{part}"], 2e-5)

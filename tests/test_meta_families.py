@@ -38,7 +38,7 @@ def test_a_pool_holds_the_images_of_each_class_in_two_halves():
     np.testing.assert_array_equal(pool.source_of_class, [0] * 3 + [1] * 4)
     np.testing.assert_allclose(pool.thresholds, [0.25, 1.0])
     firsts = np.cumsum([0, 2, 5, 9, 30, 3, 4])
-    for row, first, count in zip(pool.class_table, firsts, (2, 5, 9, 30, 3, 4, 17)):
+    for row, first, count in zip(pool.class_table, firsts, (2, 5, 9, 30, 3, 4, 17), strict=True):
         one, other = np.split(row, 2)
         assert not set(one) & set(other)
         assert set(row) == set(range(first, first + count))

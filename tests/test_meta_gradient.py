@@ -167,7 +167,9 @@ def test_gradients_are_clipped_by_task_and_added(digits):
     (_, results), total = bucket_step(ENGINE, problem, spec, 2, arguments, tasks)
     np.testing.assert_allclose(results.norm, norms, rtol=1e-4)
     for name in total:
-        expected = sum(min(1, problem.clip_norm / n) * g[name] for n, (g, _) in zip(norms, free))
+        expected = sum(
+            min(1, problem.clip_norm / n) * g[name] for n, (g, _) in zip(norms, free, strict=True)
+        )
         np.testing.assert_allclose(total[name], expected, rtol=1e-4, atol=1e-6)
 
 

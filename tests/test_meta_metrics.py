@@ -69,10 +69,14 @@ def steps(updates=UPDATES):
     """One (loss, accuracy, position, data set) for each inner step of each task."""
     for r in (r for update in updates for r in update):
         for losses, accuracies, position, source in zip(
-            r.results.losses, r.results.accuracies, r.results.position, r.results.source
+            r.results.losses,
+            r.results.accuracies,
+            r.results.position,
+            r.results.source,
+            strict=True,
         ):
             name = POOLS[BUCKETS[r.bucket].pool].names[source]
-            for k, (loss, accuracy) in enumerate(zip(losses, accuracies)):
+            for k, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True)):
                 yield loss, accuracy, position + k, name
 
 
@@ -143,7 +147,9 @@ def test_each_merge_parameter_has_a_name(rule):
     merge = {name: a for name, a in theta.items() if name.startswith("merge/")}
     unique = np.random.default_rng(0).permutation(sum(a.size for a in merge.values())).astype(float)
     parts = np.split(unique, np.cumsum([a.size for a in merge.values()])[:-1])
-    theta |= {name: part.reshape(a.shape) for (name, a), part in zip(merge.items(), parts)}
+    theta |= {
+        name: part.reshape(a.shape) for (name, a), part in zip(merge.items(), parts, strict=True)
+    }
     named = merge_parameters(rule, theta)
     assert sorted(named.values()) == sorted(unique)
     if rule.merge == "compact":

@@ -57,7 +57,7 @@ def test_a_new_inner_loop_starts_from_its_seed():
         {"w": (4, 3), "b": (3,), "competition": (4, 3)},
         {"w": (3, 2), "b": (2,), "competition": (3, 2)},
     ]
-    for a, b in zip(one.carried, other.carried):
+    for a, b in zip(one.carried, other.carried, strict=True):
         assert not np.any(a["competition"])
         assert not np.any(a["w"] == b["w"])
         np.testing.assert_allclose(np.linalg.norm(a["w"], axis=0), 1.0, rtol=1e-6)

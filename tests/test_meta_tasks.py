@@ -160,7 +160,7 @@ def test_episodes_list_training_then_test_pictures_by_class(pool):
                 # No picture is trained on and tested on, nor used twice.
                 assert len(set(members[k][classes[k] == c])) == 3 + 5
         assert len({tuple(m) for m in members}) == STEPS
-        halves |= {(c, m) for c, m in zip(classes[:, :9].flat, members[:, :9].flat)}
+        halves |= {(c, m) for c, m in zip(classes[:, :9].flat, members[:, :9].flat, strict=True)}
     # Either half of a class can be the one for training.
     assert all(len([m for c, m in halves if c == name]) > MEMBERS / 2 for name in CLASSES[2])
 
@@ -175,7 +175,7 @@ def test_pictures_are_never_in_both_parts_even_of_classes_too_small():
     for seed in range(10):
         episodes, _ = drawn(labelled_episodes, spec, pool, task(spec, pool, seed), EPISODE, seed)
         pictures = np.round(255 * episodes[..., 0]).astype(int)
-        for training, test in zip(pictures[:, :9], pictures[:, 9:]):
+        for training, test in zip(pictures[:, :9], pictures[:, 9:], strict=True):
             assert not set(training) & set(test) and len(set(training)) == len(set(test)) == 3
 
 
@@ -187,7 +187,7 @@ def test_the_inputs_of_all_pictures_of_a_task_are_permuted_alike(pool):
         permuted = drawn(inner_data, spec, pool, one, spec.images_a_step)
         straight = one._replace(permutation=ops.arange(SIZE**2, dtype="int32"))
         plain = drawn(inner_data, spec, pool, straight, spec.images_a_step)
-        for rows, expected in zip(permuted[:2], plain[:2]):
+        for rows, expected in zip(permuted[:2], plain[:2], strict=True):
             np.testing.assert_array_equal(rows, expected[..., np.asarray(one.permutation)])
     assert len({tuple(np.asarray(one.permutation)) for one in tasks}) == 10
     np.testing.assert_array_equal(task(SPEC, pool).permutation, np.arange(SIZE**2))

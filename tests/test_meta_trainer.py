@@ -82,7 +82,7 @@ def test_frozen_arrays_stay_and_the_others_move():
 def test_inner_loops_go_on_and_begin_anew_when_over(whole):
     _, records, states = whole
     steps = np.cumsum([0] + [int(r["inner_steps"]) for r in records])
-    for done, state in zip(steps[1:], states[1:]):
+    for done, state in zip(steps[1:], states[1:], strict=True):
         particles = state["particles"][0]
         assert particles.step.shape == (2,) and np.all(particles.step <= particles.total_steps + 1)
         if done <= 4:

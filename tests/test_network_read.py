@@ -43,7 +43,7 @@ def embedding_of(reading, x):
     """Runs the plan, with the embedding in its natural shape."""
     signals = forward(reading.plan, state_of(reading), x)
     lower = x
-    for layer, y in zip(reading.plan.layers, signals.xs):
+    for layer, y in zip(reading.plan.layers, signals.xs, strict=True):
         lower = layer.emit(y, lower)
     return lower
 
@@ -243,7 +243,7 @@ def test_batch_norm_between_unit_layers_and_above_them_keeps_its_statistics():
     twin(x, training=True)
     reading = read_plan(model)
     reading.tail(forward(reading.plan, state_of(reading), x).xs[-1])
-    for layer, other in zip(model.layers, twin.layers):
+    for layer, other in zip(model.layers, twin.layers, strict=True):
         if isinstance(layer, layers.BatchNormalization):
             np.testing.assert_allclose(layer.moving_mean, other.moving_mean, rtol=1e-5)
             np.testing.assert_allclose(layer.moving_variance, other.moving_variance, rtol=1e-5)

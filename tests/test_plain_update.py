@@ -36,7 +36,7 @@ def test_both_make_the_same_network(plain_update, terms, activation, running):
     for rate in (1.0, 0.5):
         plain = plain_update(spec, theta, plan, plain, x, rate)[0]
         compact = unsupervised_update(spec, theta, plan, compact, x, rate)[0]
-    for a, b in zip(cases.arrays(plain), cases.arrays(compact)):
+    for a, b in zip(cases.arrays(plain), cases.arrays(compact), strict=True):
         assert a.keys() == b.keys()
         for name in a:
             np.testing.assert_allclose(a[name], b[name], rtol=0, atol=1e-8, err_msg=name)

@@ -96,7 +96,7 @@ def test_splits_are_disjoint_balanced_complete_and_seeded():
         assert np.bincount(y[train]).tolist() == [6] * 4
         np.testing.assert_array_equal(np.sort(np.concatenate([train, test])), np.arange(100))
     assert len({tuple(np.sort(train)) for train, _ in splits}) == 5
-    for again, other in zip(few_shot_splits(y, 6, 5, 1), few_shot_splits(y, 6, 5, 2)):
+    for again, other in zip(few_shot_splits(y, 6, 5, 1), few_shot_splits(y, 6, 5, 2), strict=True):
         assert not np.array_equal(again[0], other[0])
     np.testing.assert_array_equal(few_shot_splits(y, 6, 5, 1)[3][0], splits[3][0])
 

@@ -62,6 +62,6 @@ def test_the_update_follows_the_order_of_units(shape, stack, units, rows):
 
     new, of_permuted = updated(state), updated(permuted(state, units, rows))
     assert min(np.abs(new[i]["w"] - state[i]["w"]).max() for i in (0, 1)) > 1e-2
-    for actual, expected in zip(of_permuted, permuted(new, units, rows)):
+    for actual, expected in zip(of_permuted, permuted(new, units, rows), strict=True):
         for name, value in expected.items():
             np.testing.assert_allclose(actual[name], value, rtol=1e-3, atol=1e-4)

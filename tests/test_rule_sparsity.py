@@ -90,5 +90,5 @@ def test_for_dense_data_the_rule_is_the_one_that_does_not_know(share, least, mos
     x = on_in_a_share(share, count=50)
     one = unsupervised_update(AWARE, theta, plan, network, x, 0.7)[0]
     other = unsupervised_update(plain, known, plan, network, x, 0.7)[0]
-    for a, b in zip(cases.arrays(one), cases.arrays(other)):
+    for a, b in zip(cases.arrays(one), cases.arrays(other), strict=True):
         assert least <= np.abs(a["w"] - b["w"]).max() <= most

@@ -1,6 +1,7 @@
 """Teachers of small networks, against finite differences, least squares and base models alone."""
 
 import dataclasses
+import itertools
 
 import keras
 import numpy as np
@@ -29,7 +30,7 @@ def standardized(values):
 def taught(widths, seed=0):
     """(theta, plan, state, x) of a network with a teacher."""
     rng = np.random.default_rng(seed)
-    plan, shapes = mlp_plan(len(widths)), list(zip((INPUTS, *widths), widths))
+    plan, shapes = mlp_plan(len(widths)), list(itertools.pairwise((INPUTS, *widths)))
     own, teacher = (
         [ops.convert_to_tensor(rng.standard_normal(shape)) for shape in each]
         for each in (shapes, teacher_shapes(SPEC, plan, shapes))
@@ -51,7 +52,7 @@ def taught(widths, seed=0):
     ],
 )
 def test_which_networks_have_a_teacher(widths, has):
-    plan, shapes = mlp_plan(len(widths)), list(zip((INPUTS, *widths), widths))
+    plan, shapes = mlp_plan(len(widths)), list(itertools.pairwise((INPUTS, *widths)))
     assert teacher_shapes(ALONE, plan, shapes) == ()
     expected = ((INPUTS, 128), (128, 128), (128, 128), (128, 128), (128, 32)) if has else ()
     assert teacher_shapes(SPEC, plan, shapes) == expected
@@ -121,7 +122,7 @@ def test_a_layer_follows_the_gradient_of_its_own_prediction(gain):
     direction = np.asarray(direction)
     assert np.sqrt(np.mean(direction**2)) == pytest.approx(1.0)
     # Each unit's as far as its scale, which batch normalisation hides.
-    for one, other in zip(direction.T, gradient.T):
+    for one, other in zip(direction.T, gradient.T, strict=True):
         assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 1 - 1e-6
 
 
@@ -198,4 +199,4 @@ def test_every_layer_learns_to_predict_the_teacher():
     for i in range(200):
         state = step(state, ops.convert_to_tensor(1.0 - i / 200, "float64"))
     after = unexplained(state)
-    assert all(a < 0.9 * b for a, b in zip(after, before)), (before, after)
+    assert all(a < 0.9 * b for a, b in zip(after, before, strict=True)), (before, after)

@@ -113,7 +113,9 @@ def test_published_merge_of_any_terms(layer, terms, sign):
     a, offset = sign * np.linspace(0.5, 2.0, len(terms)), 0.2
     theta = {"merge/forward/coefficients": a, "merge/forward/offset": offset}
     theta = {name: ops.convert_to_tensor(value, "float64") for name, value in theta.items()}
-    c = (sum(s * bounded(ORACLES[t](layer)) for s, t in zip(a, terms)) + offset) / len(terms)
+    c = (sum(s * bounded(ORACLES[t](layer)) for s, t in zip(a, terms, strict=True)) + offset) / len(
+        terms
+    )
     # What shrinks the weights is taken out, what makes them grow is not.
     c = c - layer["w"] * max(np.mean(c * layer["w"]), 0)
     expected = bounded(c / np.sqrt(len(terms))) - layer["w"] / 7

@@ -44,7 +44,10 @@ def permuted(state, layer, order):
 
 
 def largest_move(old, new):
-    return max(np.abs(b["w"] - a["w"]).max() for a, b in zip(cases.arrays(old), cases.arrays(new)))
+    return max(
+        np.abs(b["w"] - a["w"]).max()
+        for a, b in zip(cases.arrays(old), cases.arrays(new), strict=True)
+    )
 
 
 def test_running_competition_is_a_mean_over_a_window_of_examples():
@@ -165,7 +168,7 @@ def test_no_input_makes_the_compact_step_large(spec, batch_norm, distort):
     state[0]["b"] = state[0]["b"] - 100 * np.arange(6) % 200
     x = ops.convert_to_tensor(distort(np.asarray(x)), "float32")
     new = updated(spec, theta, plan, state, x, rate=1.0)
-    for old, layer in zip(cases.arrays(state), cases.arrays(new)):
+    for old, layer in zip(cases.arrays(state), cases.arrays(new), strict=True):
         assert all(np.all(np.isfinite(a)) for a in tree.flatten(layer))
         for name in {"w", "v"} & set(layer):
             np.testing.assert_allclose(np.linalg.norm(layer[name], axis=0), 1, atol=1e-5)
@@ -219,7 +222,7 @@ def test_frozen_biases_stay(spec, frozen):
     ]
     new = updated(spec, theta, dataclasses.replace(plan, layers=tuple(layers)), state, x)
     free = updated(spec, theta, plan, state, x)
-    for i, (old, layer) in enumerate(zip(cases.arrays(state), cases.arrays(new))):
+    for i, (old, layer) in enumerate(zip(cases.arrays(state), cases.arrays(new), strict=True)):
         assert np.array_equal(old["b"], layer["b"]) == (i in frozen)
         np.testing.assert_array_equal(layer["w"], free[i]["w"])
 
@@ -241,7 +244,7 @@ def test_forward_pass_with_gain_and_epsilon(spec, epsilon):
     gains = [np.linspace(0.5, 2, 6), None]
     state = tuple(
         layer if gain is None else {**layer, "gain": ops.convert_to_tensor(gain)}
-        for layer, gain in zip(state, gains)
+        for layer, gain in zip(state, gains, strict=True)
     )
     embedding = forward(plan, state, x).xs[-1]
     expected = forward_in_numpy(np.asarray(x), cases.arrays(state), epsilon)
@@ -259,7 +262,7 @@ def test_each_group_steers_its_own_layers():
         changed = theta[name] + ops.convert_to_tensor([0.0, 1.0, 0.0], "float64")
         other = updated(spec, {**theta, name: changed}, plan, state, x)
         array = "w" if name == "merge/step" else "b"
-        same = [np.array_equal(a[array], b[array]) for a, b in zip(new, other)]
+        same = [np.array_equal(a[array], b[array]) for a, b in zip(new, other, strict=True)]
         assert same == [True, False, False, True]
 
 
@@ -312,6 +315,6 @@ def test_backward_weights_with_parameters_of_their_own(room):
     cases.assert_states_equal(only("w", new), only("v", new))
     other = {n: a for n, a in theta.items() if n.startswith(f"{room}/backward/")}
     own = updated(spec, {**same, **other}, plan, state, x, rate=0.01)
-    for one, different in zip(cases.arrays(new), cases.arrays(own)):
+    for one, different in zip(cases.arrays(new), cases.arrays(own), strict=True):
         np.testing.assert_array_equal(one["w"], different["w"])
         assert np.abs(one["v"] - different["v"]).max() > 1e-4

@@ -33,11 +33,11 @@ class BestWeights(keras.callbacks.Callback):
         losses = np.mean(losses, axis=0)
         better = losses < self._least
         self._least = np.where(better, losses, self._least)
-        for best, variable in zip(self._best, self._variables):
+        for best, variable in zip(self._best, self._variables, strict=True):
             by_copy = best.reshape(len(better), -1)
             by_copy[better] = variable.numpy().reshape(by_copy.shape)[better]
 
     def on_train_end(self, logs=None):
         """Puts the best weights back."""
-        for variable, value in zip(self._variables, self._best):
+        for variable, value in zip(self._variables, self._best, strict=True):
             variable.assign(value)

@@ -73,7 +73,9 @@ class SupervisedLearner:
         splits = few_shot_splits(y, shots, self.copies, seed)
         classes = np.unique(y, return_inverse=True)[1].astype(np.int32)
         self._restart(model, x)
-        trained, held_out = zip(*[_parts(train, shots, early_stopping) for train, _ in splits])
+        trained, held_out = zip(
+            *[_parts(train, shots, early_stopping) for train, _ in splits], strict=True
+        )
         rng = np.random.default_rng(seed)
         rows = np.stack([_batches(rng, part, steps, batch_size) for part in trained], axis=1)
         held_out = np.stack(held_out, axis=1)

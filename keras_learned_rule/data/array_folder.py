@@ -107,7 +107,7 @@ def _check_alike(paths, values):
         of = ("vectors", x.shape[1]) if x.ndim == 2 else ("images",)
         return ("uint8" if x.dtype == np.uint8 else "float", *of)
 
-    for path, x in zip(paths, values):
+    for path, x in zip(paths, values, strict=True):
         if kind(x) != kind(values[0]):
             allowed = f"of one kind with {paths[0].name!r}, {kind(values[0])}"
             raise _bad(path, allowed, f"{kind(x)}")
@@ -119,7 +119,7 @@ def _on_one_scale(values):
         return values
     flat = as_bytes(np.concatenate([x.reshape(-1) for x in values]))
     ends = np.cumsum([x.size for x in values])[:-1]
-    return [part.reshape(x.shape) for part, x in zip(np.split(flat, ends), values)]
+    return [part.reshape(x.shape) for part, x in zip(np.split(flat, ends), values, strict=True)]
 
 
 def _bad(path, allowed, received="another one"):

@@ -136,7 +136,7 @@ def glyph_set(characters=DEFAULT_CHARACTERS, font_folders=(), size=28):
         for path in paths
         for character, image in _drawn_unmistakably(path, classes, size)
     ]
-    images, labels = zip(*drawings)
+    images, labels = zip(*drawings, strict=True)
     return ImageSet(
         images=np.stack(images)[..., None],
         labels=np.array(labels, np.int32),
@@ -159,7 +159,9 @@ def _draw_font(path, characters, size):
     available = available_characters(path, characters)
     characters = [character for character in characters if character in available]
     images = draw_characters(path, characters, size)
-    return {character: image for character, image in zip(characters, images) if image.any()}
+    return {
+        character: image for character, image in zip(characters, images, strict=True) if image.any()
+    }
 
 
 def _reference_images(paths, characters, size):

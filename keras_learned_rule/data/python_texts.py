@@ -1,5 +1,6 @@
 """Words of the sources of Python's standard library: real texts that are at hand everywhere."""
 
+import itertools
 import re
 import sysconfig
 from pathlib import Path
@@ -123,4 +124,4 @@ def _texts(spoken, length, rng):
     """Cuts a list of words into texts of varying length."""
     lengths = 1 + rng.poisson(length * rng.gamma(4.0, 0.25, size=1 + 2 * len(spoken) // length))
     ends = [int(end) for end in np.cumsum(lengths) if end <= len(spoken)]
-    return [spoken[start:end] for start, end in zip([0, *ends], ends)]
+    return [spoken[start:end] for start, end in itertools.pairwise([0, *ends])]

@@ -1,6 +1,7 @@
 """Figure 5: depths, widths, embedding widths and activations that meta-training did not see."""
 
 import functools
+import itertools
 
 import gin
 
@@ -110,7 +111,7 @@ def _prepare(source, rule, network, marks, batch):
         task = source.task(seed)
         trainer.restart(seed, marks[-1])
         cell = {}
-        for first, last in zip((0, *marks), marks):
+        for first, last in itertools.pairwise((0, *marks)):
             trainer.train(task.x, first, last)
             embedded = features(trainer.network, task.x, task.x_test)
             cell[str(last)] = accuracy(embedded, task.y_test, seed)

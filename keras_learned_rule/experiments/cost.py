@@ -238,7 +238,7 @@ def _times(results):
     for name, cells in results.items():
         what, data, method = name.split("/")
         if what == "time":
-            rows = zip(*cells.values())
+            rows = zip(*cells.values(), strict=True)
             found[method] = [
                 (row[0][0], float(np.mean([cell[1] for cell in row])), [cell[2] for cell in row])
                 for row in rows

@@ -24,7 +24,7 @@ def curves(path, panels, xlabel, ylabel="few-shot accuracy, %"):
     """
     figure, all_axes = _panels(len(panels))
     lines = {}
-    for axes, (title, by_label) in zip(all_axes, panels.items()):
+    for axes, (title, by_label) in zip(all_axes, panels.items(), strict=True):
         for label, points in by_label.items():
             x = sorted(points)
             values = [np.asarray(points[k]) for k in x]
@@ -69,9 +69,11 @@ def weight_maps(path, rows, side, channels):
     units = len(next(iter(rows.values())))
     size = (0.6 * units, 0.85 * len(rows))
     figure = plt.figure(figsize=size, layout="constrained")
-    for part, (title, weights) in zip(np.atleast_1d(figure.subfigures(len(rows), 1)), rows.items()):
+    for part, (title, weights) in zip(
+        np.atleast_1d(figure.subfigures(len(rows), 1)), rows.items(), strict=True
+    ):
         part.suptitle(title, fontsize="small")
-        for axes, unit in zip(np.atleast_1d(part.subplots(1, units)), weights):
+        for axes, unit in zip(np.atleast_1d(part.subplots(1, units)), weights, strict=True):
             limit = np.quantile(np.abs(unit), 0.98) or 1.0
             field = np.reshape(unit, (side, side, channels)).mean(-1)
             axes.imshow(field, cmap="RdBu_r", vmin=-limit, vmax=limit)
@@ -97,11 +99,11 @@ def embeddings(path, clouds, spectra):
     ```
     """
     figure, all_axes = _panels(len(clouds) + 1)
-    for axes, (title, (points, classes)) in zip(all_axes, clouds.items()):
+    for axes, (title, (points, classes)) in zip(all_axes[:-1], clouds.items(), strict=True):
         points = np.asarray(points)
         axes.scatter(points[:, 0], points[:, 1], c=classes, cmap="tab10", s=6)
         axes.set(title=title, xticks=[], yticks=[])
-    axes = all_axes[len(clouds)]
+    axes = all_axes[-1]
     for title, shares in spectra.items():
         axes.plot(range(1, len(shares) + 1), 100 * np.asarray(shares), label=title)
     axes.set(xlabel="components", ylabel="explained variance, %", ylim=(0, 102))
@@ -123,7 +125,7 @@ def _panels(count):
     )
     for unused in axes.flat[count:]:
         unused.set_axis_off()
-    return figure, list(axes.flat)
+    return figure, list(axes.flat[:count])
 
 
 def _save(figure, path):

@@ -5,6 +5,7 @@ Each sets itself up for a `TaskSource` and returns a function from a seed to few
 """
 
 import functools
+import itertools
 import time
 
 import keras
@@ -171,7 +172,7 @@ class VaeTrainer:
         task = self._source.task(seed)
         learned, held_out = task.x[:-VAE_HELD_OUT], task.x[-VAE_HELD_OUT:]
         self._restart(seed)
-        for first, last in zip((0, *marks), marks):
+        for first, last in itertools.pairwise((0, *marks)):
             begun = time.perf_counter()
             self._loop(learned, first, last, seed)
             self.seconds += time.perf_counter() - begun

@@ -83,7 +83,7 @@ def calibrate(run, model, x):
     for norm in norms:
         norm.momentum = 0.0
     run(x[:_CALIBRATION_EXAMPLES])
-    for norm, momentum in zip(norms, momenta):
+    for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 
 

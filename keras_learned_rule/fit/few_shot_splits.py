@@ -55,7 +55,7 @@ def _check_splits(y, shots, repeats):
     labels, counts = np.unique(y, return_counts=True)
     if len(labels) < 2:
         raise ValueError(f"`y` must have at least two classes. Received: {labels.tolist()}")
-    scarce = {int(label): int(n) for label, n in zip(labels, counts) if n <= shots}
+    scarce = {int(label): int(n) for label, n in zip(labels, counts, strict=True) if n <= shots}
     if scarce:
         raise ValueError(
             f"Every class of `y` must have more than shots={shots} examples, to leave some for "

@@ -52,5 +52,5 @@ def check_shape(name, shape, input_shape):
 
 def _compatible(shape, expected):
     return len(shape) == len(expected) and all(
-        None in (a, b) or a == b for a, b in zip(shape, expected)
+        None in (a, b) or a == b for a, b in zip(shape, expected, strict=True)
     )

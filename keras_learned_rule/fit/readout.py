@@ -119,7 +119,10 @@ def few_shot_accuracy(
     predict = _chosen_predictions if penalty == "chosen" else _default_predictions
     predictions = predict(readout, features, y, splits)
     return FewShotResult.of(
-        [class_mean_accuracy(y[test], labels) for (_, test), labels in zip(splits, predictions)]
+        [
+            class_mean_accuracy(y[test], labels)
+            for (_, test), labels in zip(splits, predictions, strict=True)
+        ]
     )
 
 
@@ -213,7 +216,7 @@ def _chosen_predictions(readout, features, y, splits):
     predict = ridge_chosen if readout == "ridge" else logistic_chosen
     labels, classes = np.unique(y, return_inverse=True)
     parts = [_standardised(features[train], features[test]) for train, test in splits]
-    train, test = (np.stack(arrays) for arrays in zip(*parts))
+    train, test = (np.stack(arrays) for arrays in zip(*parts, strict=True))
     return labels[predict(train, classes[[rows for rows, _ in splits]], test)[0]]
 
 

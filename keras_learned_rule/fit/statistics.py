@@ -70,12 +70,12 @@ class MovingStatistics:
         """
         return [
             old + (moved - old) * (1.0 - warm_momentum(momentum, step)) / (1.0 - momentum)
-            for (_, momentum), old, moved in zip(self._loose, before, after)
+            for (_, momentum), old, moved in zip(self._loose, before, after, strict=True)
         ]
 
     def write_loose(self, values):
         """Sets the statistics of `read_loose`."""
-        for (variable, _), value in zip(self._loose, values):
+        for (variable, _), value in zip(self._loose, values, strict=True):
             variable.assign(value)
 
     def move(self, means, variances, step, applied):
@@ -87,7 +87,9 @@ class MovingStatistics:
             step: Scalar integer tensor, the number of the batch.
             applied: Scalar bool tensor; if false nothing changes.
         """
-        for unit, mean, variance in zip(self._units, self._normed(means), self._normed(variances)):
+        for unit, mean, variance in zip(
+            self._units, self._normed(means), self._normed(variances), strict=True
+        ):
             # A Dense bias before batch normalisation shifts the mean and nothing else.
             mean = mean if unit.dense_bias is None else mean + unit.dense_bias
             keep = warm_momentum(unit.momentum, step)
@@ -96,4 +98,4 @@ class MovingStatistics:
                 variable.assign(ops.where(applied, moved, variable))
 
     def _normed(self, values):
-        return [value for value, has_norm in zip(values, self._has_norm) if has_norm]
+        return [value for value, has_norm in zip(values, self._has_norm, strict=True) if has_norm]

@@ -75,13 +75,13 @@ def learned_rule_step(binding, x):
     new_state, means, variances, moved = changed
     binding.variables.write(new_state, applied)
     statistics.move(means, variances, step, applied)
-    statistics.write_loose([ops.where(applied, a, b) for a, b in zip(moved, loose)])
+    statistics.write_loose([ops.where(applied, a, b) for a, b in zip(moved, loose, strict=True)])
     binding.replay.keep(x, applied)
     # Not simply 1: where TensorFlow runs ahead of the end of the data, that would still be added.
     memory.steps_done.assign_add(ops.cast(binding.guard.healthy(), memory.steps_done.dtype))
     logs = {
         "update_size": ops.mean(
-            ops.stack([turn(old["w"], new["w"]) for old, new in zip(state, new_state)])
+            ops.stack([turn(old["w"], new["w"]) for old, new in zip(state, new_state, strict=True)])
         ),
         "effective_rank": effective_rank(signals.xs[-1]),
     }

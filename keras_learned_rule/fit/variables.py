@@ -27,7 +27,7 @@ class NetworkVariables:
         """
         state = tuple(_layer_state(unit) for unit in self._units)
         for name, variables in self._memory.items():
-            for layer, variable in zip(state, variables):
+            for layer, variable in zip(state, variables, strict=True):
                 layer[name] = ops.copy(variable)
         if self._teacher:
             state[0]["teacher"] = tuple(
@@ -43,14 +43,14 @@ class NetworkVariables:
             state: As `read` returns it.
             applied: Scalar bool tensor; if false nothing changes.
         """
-        for unit, layer in zip(self._units, state):
+        for unit, layer in zip(self._units, state, strict=True):
             _assign_if(applied, unit.kernel, unit.as_kernel(layer["w"]))
             if unit.bias is not None:
                 _assign_if(applied, unit.bias, layer["b"])
         for name, variables in self._memory.items():
-            for variable, layer in zip(variables, state):
+            for variable, layer in zip(variables, state, strict=True):
                 _assign_if(applied, variable, layer[name])
-        for variables, layer in zip(self._teacher, state[0].get("teacher", ())):
+        for variables, layer in zip(self._teacher, state[0].get("teacher", ()), strict=True):
             for name, variable in variables.items():
                 _assign_if(applied, variable, layer[name])
 

@@ -73,7 +73,7 @@ def _data_rows(pools, held_out):
     for use, used in (("training", pools), ("held out", held_out)):
         for sources in used:
             shares = np.diff(sources.pool.thresholds, prepend=0.0)
-            for index, (name, share) in enumerate(zip(sources.names, shares)):
+            for index, (name, share) in enumerate(zip(sources.names, shares, strict=True)):
                 rows = sources.pool.class_table[sources.pool.source_of_class == index]
                 images = len(np.unique(rows))
                 yield name, use, sources.class_counts[index], f"{images:,}", f"{share:.0%}"
@@ -199,10 +199,10 @@ def _scaled(number, unit):
 def _table(columns, rows):
     """Lines of aligned cells: the first two columns to the left, numbers to the right."""
     cells = [tuple(map(str, row)) for row in [columns, *rows]]
-    widths = [max(map(len, column)) for column in zip(*cells)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         aligned = [
             cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths))
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         yield "  ".join(aligned).rstrip()

@@ -80,7 +80,7 @@ class Evaluator:
             (accuracies, sources), _ = run(shared, self._engine.spread(self._tasks(bucket)))
             accuracies, sources = self._engine.fetch_spread((accuracies, sources))
             names = self._sources[bucket.pool].names
-            for accuracy, source in zip(accuracies, sources):
+            for accuracy, source in zip(accuracies, sources, strict=True):
                 by_name.setdefault(names[source], []).append(float(accuracy))
         return {name: _score(values) for name, values in sorted(by_name.items())}
 

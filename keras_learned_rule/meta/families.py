@@ -142,9 +142,10 @@ def load_families(families, seed):
         sources = pools[pool]
         fewest = min(sources.class_counts)
         if family.ways[1] > fewest:
+            classes = dict(zip(sources.names, sources.class_counts, strict=True))
             raise ValueError(
-                f"ways must be at most the classes of each source, here "
-                f"{dict(zip(sources.names, sources.class_counts))}. Received: ways={family.ways}"
+                f"ways must be at most the classes of each source, here {classes}. "
+                f"Received: ways={family.ways}"
             )
         shape = sources.pool.images.shape[1:]
         rng = np.random.default_rng([seed, place])

@@ -115,7 +115,7 @@ def merge_parameters(rule, theta):
             continue
         path = name.removeprefix("merge/")
         if rule.merge == "compact":
-            for group, values in zip(GROUPS[rule.groups], array):
+            for group, values in zip(GROUPS[rule.groups], array, strict=True):
                 named |= _entries(rule, f"{path}/{group}", values)
         else:
             named |= _entries(rule, path, array)
@@ -125,4 +125,4 @@ def merge_parameters(rule, theta):
 def _entries(rule, path, values):
     if np.ndim(values) == 0:
         return {path: float(values)}
-    return {f"{path}/{term}": float(v) for term, v in zip(rule.terms, values)}
+    return {f"{path}/{term}": float(v) for term, v in zip(rule.terms, values, strict=True)}

@@ -1,6 +1,7 @@
 """The base models of meta-training, and distributions of them."""
 
 import dataclasses
+import itertools
 
 import gin
 from keras import activations
@@ -42,7 +43,7 @@ class NetworkSpec:
 
     def shapes(self, inputs):
         """Shapes of the weights, bottom-up, for a number of input units."""
-        return list(zip((inputs, *self.widths[:-1]), self.widths))
+        return list(itertools.pairwise((inputs, *self.widths)))
 
     def __str__(self):
         layers = "-".join(map(str, self.widths))

@@ -37,7 +37,10 @@ def initial_network(engine, spec, rule, task_seed):
         # One draw for all weights: each random operation costs compilers a fifth of a second.
         sizes = [rows * columns for rows, columns in shapes]
         draws = engine.normal(engine.fold_in(task_seed, purpose), (sum(sizes),))
-        return [ops.reshape(part, shape) for part, shape in zip(_pieces(draws, sizes), shapes)]
+        return [
+            ops.reshape(part, shape)
+            for part, shape in zip(_pieces(draws, sizes), shapes, strict=True)
+        ]
 
     return _network(spec, rule, normals)
 
@@ -107,4 +110,6 @@ def particle_task(engine, spec, pool, task_seed):
 
 
 def _pieces(flat, sizes):
-    return [flat[end - size : end] for size, end in zip(sizes, itertools.accumulate(sizes))]
+    return [
+        flat[end - size : end] for size, end in zip(sizes, itertools.accumulate(sizes), strict=True)
+    ]

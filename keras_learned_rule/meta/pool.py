@@ -88,5 +88,5 @@ def load_pool(sources, size, channels):
 def _joint_table(sets):
     largest = max(np.bincount(s.labels).max() for s in sets)
     offsets = np.cumsum([0] + [len(s.images) for s in sets[:-1]])
-    tables = [s.class_table(largest + largest % 2) + o for s, o in zip(sets, offsets)]
+    tables = [s.class_table(largest + largest % 2) + o for s, o in zip(sets, offsets, strict=True)]
     return np.concatenate(tables).astype("int32")

@@ -143,7 +143,9 @@ def _term_products(spec, lower, upper, batch):
     }
     # The two are linear in what they correlate the inputs with, and share a product.
     shared = "hebb_z" if "hebb" in spec.terms else None
-    below, above, products = zip(*(terms[name] for name in spec.terms if name != shared))
+    below, above, products = zip(
+        *(terms[name] for name in spec.terms if name != shared), strict=True
+    )
     readouts = [
         Product(units * batch, spec.hidden_width, sum(count) * spec.readout_channels)
         for units, count in ((lower, below), (upper, above))

@@ -156,7 +156,7 @@ class MetaTrainer:
         counts = [len(_local_tasks(self.engine, bucket.tasks)) for bucket in self.buckets]
         particles = [
             tree.map_structure(np.asarray, finished_particles(self.problem, b.spec, theta, count))
-            for b, count in zip(self.buckets, counts)
+            for b, count in zip(self.buckets, counts, strict=True)
         ]
         return {"theta": theta, "adam": adam_start(theta), "particles": particles}
 

@@ -29,4 +29,4 @@ def readout_rows(theta, direction, terms, which, h):
     units, examples, _ = ops.shape(h)
     read = ops.reshape(ops.matmul(h, kernel) + bias, (units, examples, len(names), -1))
     rows = ops.reshape(ops.transpose(read, (2, 0, 1, 3)), (len(names), units, -1))
-    return dict(zip(names, ops.unstack(rows, len(names))))
+    return dict(zip(names, ops.unstack(rows, len(names)), strict=True))

@@ -59,7 +59,7 @@ def teacher_shapes(spec, plan, shapes):
         return ()
     *hidden, embedding = units = [upper for _, upper in shapes]
     small = min(hidden, default=0) <= LARGEST_TAUGHT or embedding < EMBEDDING
-    one_sided = [_one_sidedness(layer, n) for layer, n in zip(plan.layers, units)]
+    one_sided = [_one_sidedness(layer, n) for layer, n in zip(plan.layers, units, strict=True)]
     if None in one_sided or not (small or min(one_sided[:-1]) < _ONE_SIDED):
         return ()
     widths = (shapes[0][0], *WIDTHS)

@@ -108,7 +108,7 @@ def with_memory(spec, state, teacher_normals=()):
     if teacher_normals:
         weights = [arrays["w"] for arrays in state]
         decoders = [ops.zeros(decoder_shape(w.shape[1]), w.dtype) for w in weights]
-        state = tuple({**arrays, "decoder": d} for arrays, d in zip(state, decoders))
+        state = tuple({**arrays, "decoder": d} for arrays, d in zip(state, decoders, strict=True))
         state[0]["teacher"] = with_memory(spec, init_mlp_state(teacher_normals))
         return state
     if not spec.running_competition:
@@ -172,7 +172,7 @@ def forward(plan, state, x):
     ```
     """
     record = Signals([], [], [], [], [], [])
-    for layer, arrays in zip(plan.layers, state):
+    for layer, arrays in zip(plan.layers, state, strict=True):
         passage = layer.receive(x)
         a = product(passage.examples, arrays["w"])
         mean = ops.mean(a, axis=0)
@@ -181,7 +181,9 @@ def forward(plan, state, x):
         z = z * arrays["gain"] + arrays["b"] if "gain" in arrays else z + arrays["b"]
         y = layer.activation(z)
         x = layer.emit(y, x)
-        for values, value in zip(record, (passage.examples, z, y, mean, variance, passage)):
+        for values, value in zip(
+            record, (passage.examples, z, y, mean, variance, passage), strict=True
+        ):
             values.append(value)
     return record
 

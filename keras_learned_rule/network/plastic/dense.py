@@ -46,7 +46,8 @@ class DenseConnection:
         """See `register_connection`."""
         if not self.positions:
             return y
-        sizes = (below if own is None else own for own, below in zip(self.positions, shape[1:]))
+        positions = zip(self.positions, shape[1 : 1 + len(self.positions)], strict=True)
+        sizes = (below if own is None else own for own, below in positions)
         return ops.reshape(y, (-1, *sizes, y.shape[-1]))
 
 
