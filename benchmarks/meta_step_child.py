@@ -193,7 +193,7 @@ def stages(job):
     for name, (function, argument) in functions.items():
         compiled = engine.compile_shared(function)
         compiled(argument)
-        cpu = timed(lambda: compiled(argument), job["repeats"])[1] / steps
+        cpu = timed(functools.partial(compiled, argument), job["repeats"])[1] / steps
         found[name] = _stage(cpu, costs.get(name, Cost(0, 0)))
     whole = timed(lambda: step(*arguments(0))[1], job["repeats"])[1] / steps
     found["whole meta-step"] = _stage(whole, gradient_cost(update + score, job["remat"]))

@@ -17,7 +17,7 @@ BESIDE = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
 
 
 def plot_run(run_dir, out=None):
-    """Draws what a run has logged so far, as figure 3 of the paper and beyond.
+    r"""Draws what a run has logged so far, as figure 3 of the paper and beyond.
 
     Panels: meta-loss and few-shot accuracy of the tasks trained on, few-shot accuracy on held-out
     tasks (bands: standard errors; dashed: random initialisation), accuracy by position in the
@@ -44,7 +44,7 @@ def plot_run(run_dir, out=None):
     with open("metrics.jsonl", "w") as log:
         for update in range(10, 60, 10):
             record = {"update": update, "meta_loss": 2 / update, "gradient_norm": 1.0}
-            log.write(json.dumps(record) + "\\n")
+            log.write(json.dumps(record) + "\n")
     assert plot_run(".").name == "run.png"
     ```
     """

@@ -13,11 +13,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from pathlib import Path  # noqa: E402
+from pathlib import Path
 
-import gin  # noqa: E402
-import keras  # noqa: E402
-import pytest  # noqa: E402
+import gin
+import keras
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = Path(os.environ.get("LEARNED_RULE_REFERENCE", ROOT.parent / "shared" / "reference"))

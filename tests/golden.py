@@ -173,12 +173,12 @@ class Replay:
         hs = [ops.transpose(h, (1, 0, 2)) for h in self.hidden[0]]
         return layer_signals(self.spec, self.theta, self.before, self.signals, hs, i, direction)
 
-    @functools.cache
+    @functools.cache  # noqa: B019, a recording lives as long as the tests
     def after(self, steps):
         """The state after so many steps on the batch of the recording."""
         return self._step(self.after(steps - 1), self.recorded["image"]) if steps else self.before
 
-    @functools.cache
+    @functools.cache  # noqa: B019
     def unrolled(self, steps):
         """The state after so many of the unrolled steps, each on a batch of its own."""
         if steps < 2:

@@ -11,6 +11,8 @@ The test of a new estimator or engine is
 Nothing here depends on the backend.
 """
 
+import functools
+
 import numpy as np
 from keras import ops, tree
 
@@ -180,7 +182,9 @@ def _check_draws(engine):
         np.testing.assert_array_equal(one, same)
         assert np.mean(one == other) < 0.01 and len(np.unique(one)) > 9900
         assert abs(one.mean() - mean) < 0.05 and abs(one.std() - deviation) < 0.05
-        inside = engine.compile_shared(lambda s: draw(s, (200, 50)))(engine.share(seed(1, 2)))
+        inside = engine.compile_shared(functools.partial(draw, shape=(200, 50)))(
+            engine.share(seed(1, 2))
+        )
         np.testing.assert_allclose(engine.fetch_shared(inside), one, rtol=1e-5, atol=1e-6)
     draws = np.asarray(engine.uniform(seed(0, 0), (10000,)))
     assert draws.min() >= 0 and draws.max() < 1

@@ -75,7 +75,7 @@ def test_two_workers_give_the_theta_of_one(folder, one_device):
 
 @pytest.fixture(scope="module")
 def same_draws(folder):
-    """theta of plain TensorFlow, with random numbers drawn outside the engine."""
+    """The theta of plain TensorFlow, with random numbers drawn outside the engine."""
     theta, report = children.theta_after(folder, "tensorflow", "table", table=True)
     assert report["tensorflow"]
     return theta

@@ -45,7 +45,7 @@ def records(folder):
 @pytest.mark.parametrize("backend", UPDATES)
 def test_killed_runs_end_bit_for_bit_like_an_uninterrupted_one(tmp_path, backend):
     cache = tmp_path / "cache"
-    out, err = (whole := start(tmp_path, backend, "whole", cache)).communicate(timeout=600)
+    _, err = (whole := start(tmp_path, backend, "whole", cache)).communicate(timeout=600)
     assert whole.returncode == 0, err[-3000:]
     seconds = records_seconds(tmp_path / "whole")
     rng = random.Random(0)

@@ -57,7 +57,7 @@ class PrototypicalNetwork(keras.Model):
             `[episodes, classes, queries, classes]`.
         """
         episodes = ops.convert_to_tensor(episodes)
-        count, ways, examples = episodes.shape[:3]
+        ways, examples = episodes.shape[1:3]
         flat = ops.reshape(episodes, (-1, *episodes.shape[3:]))
         features = self.encoder(flat, training=training)
         features = ops.reshape(features, (-1, ways, examples, features.shape[-1]))

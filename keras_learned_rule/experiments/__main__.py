@@ -42,7 +42,9 @@ def main(argv):
         try:
             _run(registry.NAMES if argv[1] == "all" else argv[1:])
         except KeyboardInterrupt:
-            raise SystemExit("\nStopped. Finished cells are kept; the same command goes on.")
+            raise SystemExit(
+                "\nStopped. Finished cells are kept; the same command goes on."
+            ) from None
 
 
 def _run(names):

@@ -236,7 +236,7 @@ def _times(results):
     """Rows (steps, mean seconds, accuracies) by method."""
     found = {}
     for name, cells in results.items():
-        what, data, method = name.split("/")
+        what, _, method = name.split("/")
         if what == "time":
             rows = zip(*cells.values(), strict=True)
             found[method] = [

@@ -60,9 +60,9 @@ def update_products(spec, widths, batch, activation="relu"):
     products = forward_products(widths, batch)
     teacher = teacher_widths(spec, widths, activation)
     if teacher:
-        pairs = itertools.pairwise(widths)
-        student = sum((_student_products(lower, upper, batch) for lower, upper in pairs), [])
-        return products + student + update_products(spec, teacher, batch)
+        for lower, upper in itertools.pairwise(widths):
+            products += _student_products(lower, upper, batch)
+        return products + update_products(spec, teacher, batch)
     if spec.neuron_network:
         products += _neuron_products(spec, widths, batch)
     for lower, upper in itertools.pairwise(widths):
@@ -151,4 +151,4 @@ def _term_products(spec, lower, upper, batch):
         for units, count in ((lower, below), (upper, above))
         if sum(count)
     ]
-    return readouts + sum(products, [])
+    return [*readouts, *itertools.chain(*products)]

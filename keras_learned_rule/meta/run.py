@@ -45,6 +45,7 @@ class Run:
             self.board = TensorBoardLog(folder.path / "tensorboard")
 
     def go(self):
+        """Runs what is left of the meta-updates, from the latest checkpoint on."""
         trainer, first, records = self.trainer, self.trainer.updates_done, self.folder.records()
         self.began = time.time() - max((r.get("seconds", 0.0) for r in records), default=0.0)
         self.best = max((r["held_out_accuracy"] for r in records if "evaluation" in r), default=-1)

@@ -129,7 +129,7 @@ class MetaTrainer:
         return self._learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
 
     def theta_arrays(self):
-        """theta as a dict of float32 arrays."""
+        """The theta, a dict of float32 arrays."""
         return self.problem.theta(self.engine.fetch_shared(self._theta))
 
     def state(self):

@@ -13,7 +13,7 @@ from keras import ops
 
 
 def product(a, b):
-    """a @ b, of matrices [m, k] and [k, n]."""
+    """The product a @ b of matrices [m, k] and [k, n]."""
     return _jax_products()[0](a, b) if _is_jax_cpu() else ops.matmul(a, b)
 
 
