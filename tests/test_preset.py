@@ -70,11 +70,9 @@ def test_it_is_the_eighth_but_for_very_sparse_data_and_teachers(later, earlier, 
         np.testing.assert_array_equal(rule.theta[name], array)
 
 
-def test_very_sparse_data_are_learned_as_by_the_rule_learned_on_texts(root):
-    path = root / "docs" / "meta_training_run_31.safetensors"
-    if not path.exists():
-        pytest.skip("the theta of the run is not here")
-    rule, texts = UpdateRule.from_preset("compact"), UpdateRule.load(str(path))
+def test_very_sparse_data_are_learned_as_by_the_rule_learned_on_texts(data):
+    rule = UpdateRule.from_preset("compact")
+    texts = UpdateRule.load(str(data / "meta_training_run_31.safetensors"))
     seldom = np.zeros((100, 4), "float32")
     seldom[:3] = 1.0
     adapted = adapted_theta(rule.spec, rule.theta, seldom)
