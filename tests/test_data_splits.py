@@ -76,7 +76,7 @@ def test_held_out_classes_are_divided_60_to_40(tfds_dir):
 
 def test_digits_need_nothing():
     data, (x, y, x_test, y_test) = image_arrays("digits", size=8), digits_split()
-    for ours, expected in zip(data, (x, y, x_test, y_test), strict=True):
+    for ours, expected in zip(data[:4], (x, y, x_test, y_test), strict=True):
         np.testing.assert_allclose(ours, expected)
     blocks = x.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)).reshape(-1, 16)
     np.testing.assert_allclose(image_arrays("digits", size=4).x_train, blocks, atol=1e-6)
