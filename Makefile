@@ -10,7 +10,7 @@ BARE_VENV = { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip 
     --disable-pip-version-check --target "$$($(BIN)/python -c '$(SITE)')" pip; }
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint wheel clean
+.PHONY: demo test lint types wheel clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/quickstart.py
@@ -20,12 +20,16 @@ test: $(INSTALLED)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
 
 wheel: $(INSTALLED)
 	$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 $(INSTALLED): setup.cfg pyproject.toml
 	$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv .venv || $(BARE_VENV)

@@ -1,17 +1,19 @@
 """Finds and reads gin files; what gin cannot read is named by file, line and nearest valid name."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import gin
 
 from keras_learned_rule.gin_names import nearest
 from keras_learned_rule.gin_reader import GinReader
+from keras_learned_rule.hints import PathLike
 
 FOLDER = "gin_configs"
 
 
-def find_gin_file(path):
+def find_gin_file(path: PathLike) -> str:
     """Finds a gin file, so that `gin_configs/...` means the same in a checkout and when installed.
 
     Args:
@@ -43,7 +45,7 @@ def find_gin_file(path):
     return packaged[name]
 
 
-def parse_gin(files, bindings=()):
+def parse_gin(files: Iterable[PathLike], bindings: Iterable[str] = ()) -> list[str]:
     """Makes gin's configuration what files and single bindings say, later ones overriding.
 
     Does what `gin.parse_config_files_and_bindings` does, but forgets what gin held before, looks

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,15 @@ from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from keras_learned_rule.hints import PathLike
+
 LOG, PICTURE = "metrics.jsonl", "run.png"
 SMOOTHED = 25  # A training curve is smoothed over its length by this.
 NAMED_COEFFICIENTS = 10
 BESIDE = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
 
 
-def plot_run(run_dir, out=None):
+def plot_run(run_dir: PathLike, out: PathLike | None = None) -> Path:
     r"""Draws what a run has logged so far, as figure 3 of the paper and beyond.
 
     Panels: meta-loss and few-shot accuracy of the tasks trained on, few-shot accuracy on held-out
@@ -226,7 +229,7 @@ def _title(run_dir, records):
     return f"{name}: {last} meta-updates, {seconds / 3600:.1f} h"
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="plot_run", description="Draws a meta-training run.")
     parser.add_argument("run_dir", metavar="RUN_DIR", help="folder of the run")

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_learned_rule.hints import Logs
+
 
 class BestWeights(keras.callbacks.Callback):
     """Ends a fit with the weights of each copy that had the least loss on its held-out examples.
@@ -15,18 +17,18 @@ class BestWeights(keras.callbacks.Callback):
         classes: int32 `[examples, copies]`, their classes.
     """
 
-    def __init__(self, rows, classes):
+    def __init__(self, rows: np.ndarray, classes: np.ndarray) -> None:
         super().__init__()
         self._rows, self._classes = rows, classes
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         """Takes the present weights for the best so far."""
         # The table of examples is no weight of any copy.
         self._variables = [v for v in self.model.variables if v.path.split("/")[-1] != "table"]
         self._best = [v.numpy() for v in self._variables]
         self._least = np.full(self._rows.shape[1], np.inf)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Keeps the weights of the copies that got better."""
         scores = self.model(self._rows, training=False)
         losses = ops.sparse_categorical_crossentropy(self._classes, scores, from_logits=True)
@@ -37,7 +39,7 @@ class BestWeights(keras.callbacks.Callback):
             by_copy = best.reshape(len(better), -1)
             by_copy[better] = variable.numpy().reshape(by_copy.shape)[better]
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs = None) -> None:
         """Puts the best weights back."""
         for variable, value in zip(self._variables, self._best, strict=True):
             variable.assign(value)

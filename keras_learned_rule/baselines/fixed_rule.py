@@ -7,7 +7,9 @@ from keras_learned_rule.rule.theta import MAX_STEP, init_theta
 from keras_learned_rule.rule.update_rule import UpdateRule
 
 
-def fixed_rule(decorrelation=0.1, temperature=0.25, step=0.05):
+def fixed_rule(
+    decorrelation: float = 0.1, temperature: float = 0.25, step: float = 0.05
+) -> UpdateRule:
     """Makes the update rule that a meta-learned theta must beat.
 
     Each layer moves by a softmax competition between its units, less `decorrelation` times the
@@ -50,8 +52,8 @@ def fixed_rule(decorrelation=0.1, temperature=0.25, step=0.05):
         running_competition=False,
     )
     theta = init_theta(spec)
-    theta["merge/coefficients"] = np.float32([[0.3, decorrelation]])
-    theta["merge/bias_target"] = np.float32([0.0])
-    theta["merge/log_temperature"] = np.float32([np.log(temperature)])
-    theta["merge/step"] = np.float32([np.log(step / (MAX_STEP - step))])
+    theta["merge/coefficients"] = np.array([[0.3, decorrelation]], "float32")
+    theta["merge/bias_target"] = np.array([0.0], "float32")
+    theta["merge/log_temperature"] = np.array([np.log(temperature)], "float32")
+    theta["merge/step"] = np.array([np.log(step / (MAX_STEP - step))], "float32")
     return UpdateRule(spec, theta)

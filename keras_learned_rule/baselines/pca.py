@@ -1,9 +1,12 @@
 """Principal components as unsupervised features."""
 
+from collections.abc import Callable
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def pca_features(x, components=32):
+def pca_features(x: ArrayLike, components: int = 32) -> Callable[[ArrayLike], np.ndarray]:
     """Fits principal components to unlabelled data.
 
     Args:
@@ -28,13 +31,13 @@ def pca_features(x, components=32):
     """
     from sklearn.decomposition import PCA
 
-    x = _flat(x)
-    if not 1 <= components <= min(x.shape):
+    rows = _flat(x)
+    if not 1 <= components <= min(rows.shape):
         raise ValueError(
-            f"`components` must be from 1 to {min(x.shape)} for {x.shape[0]} examples of "
-            f"{x.shape[1]} inputs. Received: {components}"
+            f"`components` must be from 1 to {min(rows.shape)} for {rows.shape[0]} examples of "
+            f"{rows.shape[1]} inputs. Received: {components}"
         )
-    pca = PCA(components, svd_solver="full").fit(x)
+    pca = PCA(components, svd_solver="full").fit(rows)
     return lambda x: pca.transform(_flat(x))
 
 

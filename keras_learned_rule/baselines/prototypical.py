@@ -1,7 +1,11 @@
 """Prototypical networks: an encoder meta-trained by backprop on few-shot episodes."""
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from keras_learned_rule.hints import Tensor, Tensors
 
 
 class PrototypicalNetwork(keras.Model):
@@ -36,7 +40,7 @@ class PrototypicalNetwork(keras.Model):
     Reference: Snell et al., NIPS 2017; the baseline of Metz et al., section 2.2.
     """
 
-    def __init__(self, encoder, shots):
+    def __init__(self, encoder: keras.Model, shots: int) -> None:
         if shots < 1:
             raise ValueError(f"`shots` must be at least 1. Received: {shots}")
         super().__init__()
@@ -44,7 +48,7 @@ class PrototypicalNetwork(keras.Model):
         self.loss_tracker = keras.metrics.Mean("loss")
         self.accuracy_tracker = keras.metrics.Mean("accuracy")
 
-    def call(self, episodes, training=False):
+    def call(self, episodes: Tensor, training: bool = False) -> Tensor:
         """Scores the queries of episodes.
 
         Args:
@@ -66,7 +70,7 @@ class PrototypicalNetwork(keras.Model):
         differences = queries[:, :, :, None] - prototypes[:, None, None]
         return -ops.sum(ops.square(differences), axis=-1)
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> Tensors:
         """One step on the mean loss of a batch of episodes."""
         import tensorflow as tf
 
@@ -78,7 +82,7 @@ class PrototypicalNetwork(keras.Model):
         self.optimizer.apply(tape.gradient(loss, variables), variables)
         return self._track(loss, accuracy)
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> Tensors:
         """Loss and accuracy on episodes."""
         episodes, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         return self._track(*_loss_and_accuracy(self(episodes)))

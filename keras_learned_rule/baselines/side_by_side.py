@@ -6,7 +6,7 @@ import keras
 from keras import layers, ops
 
 
-def side_by_side(model, copies):
+def side_by_side(model: keras.Model, copies: int) -> keras.Model:
     """Makes a model of `copies` independent copies of a chain of dense layers.
 
     Small networks leave most of a machine idle; copies side by side share each operation. Every
@@ -44,7 +44,7 @@ def side_by_side(model, copies):
     return joint
 
 
-def start_copies(joint, model):
+def start_copies(joint: keras.Model, model: keras.Model) -> None:
     """Gives every copy in a model of `side_by_side` the weights of one network.
 
     Args:

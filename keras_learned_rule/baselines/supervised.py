@@ -1,23 +1,26 @@
 """Supervised training of the same network on the same few labels."""
 
+import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_learned_rule.baselines.supervised_learner import SupervisedLearner, check_supervised
 from keras_learned_rule.fit.few_shot_splits import few_shot_splits
+from keras_learned_rule.fit.readout import FewShotResult
 
 
 def supervised_accuracy(
-    model,
-    x,
-    y,
-    shots=10,
-    repeats=20,
-    seed=0,
-    steps=400,
-    batch_size=32,
-    learning_rate=1e-3,
-    early_stopping=False,
-):
+    model: keras.Model,
+    x: ArrayLike,
+    y: ArrayLike,
+    shots: int = 10,
+    repeats: int = 20,
+    seed: int = 0,
+    steps: int = 400,
+    batch_size: int = 32,
+    learning_rate: float = 1e-3,
+    early_stopping: bool = False,
+) -> FewShotResult:
     """Measures the accuracy of a network trained by backprop on a few labels a class.
 
     A softmax layer is put on a copy of `model`, and all of it is trained by Adam. The labelled

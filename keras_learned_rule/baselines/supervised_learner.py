@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
 from keras_learned_rule.baselines.best_weights import BestWeights
 from keras_learned_rule.baselines.side_by_side import side_by_side, start_copies
@@ -35,7 +36,14 @@ class SupervisedLearner:
     ```
     """
 
-    def __init__(self, model, x, classes, copies, learning_rate=1e-3):
+    def __init__(
+        self,
+        model: keras.Model,
+        x: ArrayLike,
+        classes: int,
+        copies: int,
+        learning_rate: float = 1e-3,
+    ) -> None:
         self.copies = copies
         self._lookup = _Lookup(np.shape(x))
         rows = keras.Input((copies,), dtype="int32")
@@ -55,8 +63,16 @@ class SupervisedLearner:
         self._start = [(variable, variable.numpy()) for variable in variables]
 
     def accuracy(
-        self, model, x, y, shots=10, seed=0, steps=400, batch_size=32, early_stopping=False
-    ):
+        self,
+        model: keras.Model,
+        x: ArrayLike,
+        y: ArrayLike,
+        shots: int = 10,
+        seed: int = 0,
+        steps: int = 400,
+        batch_size: int = 32,
+        early_stopping: bool = False,
+    ) -> FewShotResult:
         """Trains all copies afresh, each on its own draw of labels, and tests them.
 
         Args:
@@ -73,12 +89,10 @@ class SupervisedLearner:
         splits = few_shot_splits(y, shots, self.copies, seed)
         classes = np.unique(y, return_inverse=True)[1].astype(np.int32)
         self._restart(model, x)
-        trained, held_out = zip(
-            *[_parts(train, shots, early_stopping) for train, _ in splits], strict=True
-        )
+        parts = [_parts(train, shots, early_stopping) for train, _ in splits]
         rng = np.random.default_rng(seed)
-        rows = np.stack([_batches(rng, part, steps, batch_size) for part in trained], axis=1)
-        held_out = np.stack(held_out, axis=1)
+        rows = np.stack([_batches(rng, part, steps, batch_size) for part, _ in parts], axis=1)
+        held_out = np.stack([part for _, part in parts], axis=1)
         callbacks = [BestWeights(held_out, classes[held_out])] if early_stopping else []
         self._network.fit(
             rows, classes[rows], batch_size, shuffle=False, verbose=0, callbacks=callbacks
@@ -103,7 +117,7 @@ class SupervisedLearner:
         ]
 
 
-def check_supervised(steps, shots, early_stopping):
+def check_supervised(steps: int, shots: int, early_stopping: bool) -> None:
     """Refuses settings of `supervised_accuracy` that cannot be followed."""
     if steps < 1 or steps % _STEPS_AT_ONCE:
         raise ValueError(

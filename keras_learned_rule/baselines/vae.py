@@ -1,9 +1,13 @@
 """Variational autoencoder around any encoder, trained without labels by backprop."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import layers, ops
+
+from keras_learned_rule.hints import Tensor, Tensors
 
 
 class VariationalAutoencoder(keras.Model):
@@ -38,7 +42,12 @@ class VariationalAutoencoder(keras.Model):
     Reference: Kingma and Welling, ICLR 2014; the baseline of Metz et al., section 5.
     """
 
-    def __init__(self, encoder, latents=32, decoder_widths=(128, 128, 128, 128)):
+    def __init__(
+        self,
+        encoder: keras.Model,
+        latents: int = 32,
+        decoder_widths: Sequence[int] = (128, 128, 128, 128),
+    ) -> None:
         super().__init__()
         self._distributions = _distributions()
         self.encoder = encoder
@@ -47,7 +56,7 @@ class VariationalAutoencoder(keras.Model):
         self.loss_tracker = keras.metrics.Mean("loss")
         self(keras.ops.zeros((1, *encoder.input_shape[1:])))
 
-    def posterior(self, x, training=False):
+    def posterior(self, x: Tensor, training: bool = False) -> Any:
         """The approximate posterior of the latent variables.
 
         Args:
@@ -61,7 +70,7 @@ class VariationalAutoencoder(keras.Model):
         mean, spread = ops.split(self.posterior_head(features), 2, axis=-1)
         return self._distributions.Normal(mean, ops.softplus(spread) + 1e-4)
 
-    def elbo(self, x, training=False):
+    def elbo(self, x: Tensor, training: bool = False) -> Tensor:
         """Estimates the evidence lower bound with one sample of the latent variables.
 
         Args:
@@ -80,11 +89,11 @@ class VariationalAutoencoder(keras.Model):
         pixels = self._distributions.Bernoulli(logits=logits, dtype="float32").log_prob(x)
         return ops.sum(pixels, axis=tuple(range(1, len(pixels.shape)))) - divergence
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         """Reconstructs `x` from the mean of the posterior; tensor like `x`."""
         return ops.sigmoid(self.decoder(self.posterior(x, training).mean(), training=training))
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> Tensors:
         """One step up the ELBO; labels are not used."""
         import tensorflow as tf
 
@@ -96,7 +105,7 @@ class VariationalAutoencoder(keras.Model):
         self.loss_tracker.update_state(loss)
         return {"loss": self.loss_tracker.result()}
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> Tensors:
         """The negative ELBO as "val_loss"."""
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         self.loss_tracker.update_state(-ops.mean(self.elbo(x)))

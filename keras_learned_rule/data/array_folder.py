@@ -9,10 +9,13 @@ import numpy as np
 
 from keras_learned_rule.data.image_set import ImageSet, as_bytes, vector_set
 from keras_learned_rule.data.resize import fit_images
+from keras_learned_rule.hints import PathLike
 
 
 @gin.configurable
-def array_folder(size, channels, folder, part="all", held_out_fraction=0.2):
+def array_folder(
+    size: int, channels: int, folder: PathLike, part: str = "all", held_out_fraction: float = 0.2
+) -> ImageSet:
     """A folder of `.npz` files, as `np.savez` writes them, in the order of their names.
 
     Each file holds an array `x`, images `[n, height, width]` or `[n, height, width, 1 or 3]` or
@@ -57,9 +60,9 @@ def array_folder(size, channels, folder, part="all", held_out_fraction=0.2):
         )
     files = [_read(path) for path in paths]
     _check_alike(paths, [x for x, _ in files])
-    values, labels, name = [x for x, _ in files], [y for _, y in files], paths[0].parent.name
-    classes, labels = np.unique(np.concatenate(labels), return_inverse=True)
-    labels, names = labels.astype(np.int32), tuple(str(label) for label in classes)
+    values, name = [x for x, _ in files], paths[0].parent.name
+    classes, indices = np.unique(np.concatenate([y for _, y in files]), return_inverse=True)
+    labels, names = indices.astype(np.int32), tuple(str(label) for label in classes)
     if values[0].ndim == 2:
         whole = vector_set(np.concatenate(values), labels, names, name)
     else:

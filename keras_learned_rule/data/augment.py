@@ -6,13 +6,14 @@ meta-training step on any backend. An augmentation is a function with settings t
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import gin
 from keras import ops
 
 from keras_learned_rule.data.warp import compose, warp
+from keras_learned_rule.hints import Tensor
 
 
 class Augmentation(NamedTuple):
@@ -38,7 +39,12 @@ class Augmentation(NamedTuple):
     of_task: bool = False
 
 
-def augmented(augmentations, images, coefficients, noise=None):
+def augmented(
+    augmentations: Sequence[Augmentation],
+    images: Tensor,
+    coefficients: Tensor,
+    noise: Tensor | None = None,
+) -> Tensor:
     """Distorts images: all affine maps as one, then the others in their order.
 
     Args:
@@ -87,7 +93,7 @@ def _checked(name, value):
 
 
 @gin.configurable
-def rotation(degrees=15.0):
+def rotation(degrees: float = 15.0) -> Augmentation:
     """Rotation by up to `degrees` either way."""
 
     def rows(angle, one, zero):
@@ -98,7 +104,7 @@ def rotation(degrees=15.0):
 
 
 @gin.configurable
-def scaling(log_factor=0.15):
+def scaling(log_factor: float = 0.15) -> Augmentation:
     """Growth of both sides by up to exp(`log_factor`), or shrinkage by as much."""
 
     def rows(log, one, zero):
@@ -108,7 +114,7 @@ def scaling(log_factor=0.15):
 
 
 @gin.configurable
-def aspect(log_factor=0.15):
+def aspect(log_factor: float = 0.15) -> Augmentation:
     """Change of the ratio of width to height by up to exp(`log_factor`) at the same area."""
 
     def rows(log, one, zero):
@@ -118,7 +124,7 @@ def aspect(log_factor=0.15):
 
 
 @gin.configurable
-def shear(slope=0.2):
+def shear(slope: float = 0.2) -> Augmentation:
     """Sideways displacement of up to `slope` for each unit of height."""
     return _affine(
         "shear",
@@ -128,7 +134,7 @@ def shear(slope=0.2):
 
 
 @gin.configurable
-def shift_right(fraction=0.1):
+def shift_right(fraction: float = 0.1) -> Augmentation:
     """Shift to the right or left by up to `fraction` of the width."""
     return _affine(
         "shift_right",
@@ -138,7 +144,7 @@ def shift_right(fraction=0.1):
 
 
 @gin.configurable
-def shift_down(fraction=0.1):
+def shift_down(fraction: float = 0.1) -> Augmentation:
     """Shift down or up by up to `fraction` of the height."""
     return _affine(
         "shift_down",
@@ -148,7 +154,7 @@ def shift_down(fraction=0.1):
 
 
 @gin.configurable
-def contrast(amount=0.3):
+def contrast(amount: float = 0.3) -> Augmentation:
     """Contrast about mid-grey, uniform in 1 -/+ `amount`."""
     amount = _checked("amount", amount)
     return Augmentation(
@@ -157,14 +163,14 @@ def contrast(amount=0.3):
 
 
 @gin.configurable
-def brightness(amount=0.1):
+def brightness(amount: float = 0.1) -> Augmentation:
     """Brightness, uniform in -/+ `amount`, added."""
     amount = _checked("amount", amount)
     return Augmentation("brightness", pixels=lambda images, c, noise: images + amount * c)
 
 
 @gin.configurable
-def pixel_noise(deviation=0.2):
+def pixel_noise(deviation: float = 0.2) -> Augmentation:
     """Normal noise of a standard deviation uniform in 0..`deviation`, for each image its own.
 
     The deviation grows with the coefficient from -1 on, so that it can be read off linearly.
@@ -178,7 +184,7 @@ def pixel_noise(deviation=0.2):
 
 
 @gin.configurable
-def inversion(probability=0.5):
+def inversion(probability: float = 0.5) -> Augmentation:
     """Exchange of black and white, of all images of a task or of none."""
     if not 0 <= probability <= 1:
         raise ValueError(f"`probability` must be in 0..1. Received: {probability}")

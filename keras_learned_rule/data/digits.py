@@ -7,7 +7,7 @@ from keras_learned_rule.data.image_set import ImageSet
 from keras_learned_rule.data.resize import fit_images
 
 
-def load_digits():
+def load_digits() -> tuple[np.ndarray, np.ndarray]:
     """Loads the 1797 digits of 8 x 8 pixels; needs no network.
 
     Returns:
@@ -27,7 +27,9 @@ def load_digits():
     return (x / 16.0).astype(np.float32), y.astype(np.int32)
 
 
-def digits_split(test_size=600, seed=0):
+def digits_split(
+    test_size: int = 600, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Splits the digits at random into a part to learn from and a part to judge by.
 
     Args:
@@ -57,7 +59,9 @@ def digits_split(test_size=600, seed=0):
 
 
 @gin.configurable
-def digit_images(size, channels, part="all", held_out_fraction=0.2):
+def digit_images(
+    size: int, channels: int, part: str = "all", held_out_fraction: float = 0.2
+) -> ImageSet:
     """All 1797 digits as a source of tasks.
 
     Args:

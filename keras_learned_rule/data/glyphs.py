@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import string
+from collections.abc import Iterable
 
 import gin
 import numpy as np
@@ -11,6 +12,7 @@ from keras_learned_rule.data.cache import cached_image_set
 from keras_learned_rule.data.fonts import available_characters, draw_characters, find_fonts
 from keras_learned_rule.data.image_set import ImageSet
 from keras_learned_rule.data.resize import fit_images
+from keras_learned_rule.hints import PathLike
 
 
 def _span(first, last):
@@ -37,13 +39,13 @@ _LOOK_ALIKE = 0.87
 
 @gin.configurable
 def glyphs(
-    size,
-    channels,
-    part="all",
-    held_out_fraction=0.2,
-    font_folders=(),
-    characters=DEFAULT_CHARACTERS,
-):
+    size: int,
+    channels: int,
+    part: str = "all",
+    held_out_fraction: float = 0.2,
+    font_folders: Iterable[PathLike] = (),
+    characters: Iterable[str] = DEFAULT_CHARACTERS,
+) -> ImageSet:
     """Letters and digits of many fonts, as a source of tasks.
 
     They are drawn at 28x28 whatever the size, so that the same characters are in the same part at
@@ -96,7 +98,11 @@ def _fingerprints(paths):
     return [f"Pillow {PIL.__version__}", *map("{0.stem} {1}".format, paths, digests)]
 
 
-def glyph_set(characters=DEFAULT_CHARACTERS, font_folders=(), size=28):
+def glyph_set(
+    characters: Iterable[str] = DEFAULT_CHARACTERS,
+    font_folders: Iterable[PathLike] = (),
+    size: int = 28,
+) -> ImageSet:
     """Draws characters with every font that has them.
 
     The fonts are those that matplotlib ships and those found in `font_folders`. Of characters

@@ -1,6 +1,7 @@
 """Labelled images held in memory: what every data source returns and tasks are drawn from."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -58,7 +59,7 @@ class ImageSet:
                 f"Received: labels from {self.labels.min()} to {self.labels.max()}"
             )
 
-    def class_table(self, columns=None):
+    def class_table(self, columns: int | None = None) -> np.ndarray:
         """Lists the images of each class, for drawing tasks by plain indexing.
 
         Args:
@@ -101,7 +102,7 @@ class ImageSet:
             ]
         ).astype(np.int32)
 
-    def split(self, held_out_fraction, seed):
+    def split(self, held_out_fraction: float, seed: int) -> tuple["ImageSet", "ImageSet"]:
         """Splits by class, so that no class of one part occurs in the other.
 
         Args:
@@ -132,7 +133,7 @@ class ImageSet:
         order = np.random.default_rng(seed).permutation(classes)
         return self._subset(np.sort(order[held_out:])), self._subset(np.sort(order[:held_out]))
 
-    def part(self, name, held_out_fraction):
+    def part(self, name: str, held_out_fraction: float) -> "ImageSet":
         """One of three sets of classes, or all classes.
 
         Rules are meta-trained on `"train"`, the best one is chosen by `"choose"`, and `"report"`
@@ -184,7 +185,9 @@ class ImageSet:
         )
 
 
-def vector_set(values, labels, class_names, name):
+def vector_set(
+    values: np.ndarray, labels: np.ndarray, class_names: Sequence[str], name: str
+) -> ImageSet:
     """An image set of vectors, as images of height 1.
 
     Args:
@@ -209,7 +212,7 @@ def vector_set(values, labels, class_names, name):
     return ImageSet(images, np.asarray(labels, np.int32), tuple(class_names), name)
 
 
-def as_bytes(values):
+def as_bytes(values: np.ndarray) -> np.ndarray:
     """Maps numbers linearly to 0..255, from the smallest to the largest; uint8 stays as it is.
 
     Args:

@@ -12,15 +12,15 @@ _CONTRAST = 1.5
 
 @gin.configurable
 def pink_mixture(
-    size,
-    channels,
-    classes=64,
-    examples=64,
-    signal=0.4,
-    seed=0,
-    part="all",
-    held_out_fraction=0.2,
-):
+    size: int,
+    channels: int,
+    classes: int = 64,
+    examples: int = 64,
+    signal: float = 0.4,
+    seed: int = 0,
+    part: str = "all",
+    held_out_fraction: float = 0.2,
+) -> ImageSet:
     """Classes that differ by their mean field, in images that are otherwise random fields.
 
     All fields have the spectrum of photographs, whose amplitudes fall with the inverse of spatial

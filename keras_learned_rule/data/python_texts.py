@@ -9,7 +9,7 @@ import gin
 import numpy as np
 
 from keras_learned_rule.data.checks import check_at_least_one
-from keras_learned_rule.data.image_set import vector_set
+from keras_learned_rule.data.image_set import ImageSet, vector_set
 from keras_learned_rule.data.text import WORD, most_frequent_first
 
 # A limit on words, not on texts: so the parts have the same modules at every length.
@@ -19,16 +19,16 @@ _SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages"}
 
 @gin.configurable
 def python_texts(
-    size,
-    channels,
-    words=1000,
-    length=150,
-    binary=False,
-    most=256,
-    seed=0,
-    part="all",
-    held_out_fraction=0.2,
-):
+    size: int,
+    channels: int,
+    words: int = 1000,
+    length: int = 150,
+    binary: bool = False,
+    most: int = 256,
+    seed: int = 0,
+    part: str = "all",
+    held_out_fraction: float = 0.2,
+) -> ImageSet:
     """Counts of the most frequent words in pieces of the standard library: comments, docs and code.
 
     A class is a module or package, and its texts are consecutive pieces of varying length. Words

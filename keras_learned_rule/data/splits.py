@@ -7,6 +7,7 @@ import numpy as np
 from keras_learned_rule.data.digits import digits_split
 from keras_learned_rule.data.resize import fit_images
 from keras_learned_rule.data.tfds_images import tfds_image_set
+from keras_learned_rule.hints import PathLike
 
 IMAGE_DATA = ("mnist", "fashion_mnist", "cifar10", "tiny_imagenet16", "digits")
 # Tiny-ImageNet's classes for experiments are those that meta-training leaves alone. They come in
@@ -44,7 +45,9 @@ class DataSplit(NamedTuple):
     class_names: tuple[str, ...]
 
 
-def image_arrays(name, size, channels=1, data_dir=None):
+def image_arrays(
+    name: str, size: int, channels: int = 1, data_dir: PathLike | None = None
+) -> DataSplit:
     """An image data set of the experiments, resized by area.
 
     Training and test examples are those that the data set's authors chose, with two exceptions.

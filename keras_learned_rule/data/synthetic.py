@@ -9,22 +9,22 @@ import gin
 import numpy as np
 
 from keras_learned_rule.data.checks import check_at_least_one
-from keras_learned_rule.data.image_set import vector_set
+from keras_learned_rule.data.image_set import ImageSet, vector_set
 
 
 @gin.configurable
 def gaussian_mixture(
-    size,
-    channels,
-    classes=64,
-    examples=64,
-    dimensions=196,
-    informative=24,
-    spread=1.0,
-    seed=0,
-    part="all",
-    held_out_fraction=0.2,
-):
+    size: int,
+    channels: int,
+    classes: int = 64,
+    examples: int = 64,
+    dimensions: int = 196,
+    informative: int = 24,
+    spread: float = 1.0,
+    seed: int = 0,
+    part: str = "all",
+    held_out_fraction: float = 0.2,
+) -> ImageSet:
     """Classes that differ by their means in some dimensions; the others are noise.
 
     Args:
@@ -73,17 +73,17 @@ def gaussian_mixture(
 
 @gin.configurable
 def random_manifolds(
-    size,
-    channels,
-    classes=64,
-    examples=64,
-    dimensions=196,
-    manifold_dimensions=3,
-    noise=0.3,
-    seed=0,
-    part="all",
-    held_out_fraction=0.2,
-):
+    size: int,
+    channels: int,
+    classes: int = 64,
+    examples: int = 64,
+    dimensions: int = 196,
+    manifold_dimensions: int = 3,
+    noise: float = 0.3,
+    seed: int = 0,
+    part: str = "all",
+    held_out_fraction: float = 0.2,
+) -> ImageSet:
     """Each class is a curved surface of few dimensions: a random tanh network of Gaussian points.
 
     Args:
@@ -133,17 +133,17 @@ def random_manifolds(
 
 @gin.configurable
 def sparse_counts(
-    size,
-    channels,
-    classes=64,
-    examples=64,
-    dimensions=196,
-    length=60,
-    topics=16,
-    seed=0,
-    part="all",
-    held_out_fraction=0.2,
-):
+    size: int,
+    channels: int,
+    classes: int = 64,
+    examples: int = 64,
+    dimensions: int = 196,
+    length: int = 60,
+    topics: int = 16,
+    seed: int = 0,
+    part: str = "all",
+    held_out_fraction: float = 0.2,
+) -> ImageSet:
     """Counts of words in texts: mostly zeros, few words very frequent, classes mixing topics.
 
     A topic is a distribution over words, drawn around a power law of frequencies that all topics

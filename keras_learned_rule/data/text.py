@@ -1,17 +1,20 @@
 """Film reviews as bags of words."""
 
+from typing import Any
+
 import numpy as np
 
 from keras_learned_rule.data.cache import cached_arrays
 from keras_learned_rule.data.checks import check_at_least_one
 from keras_learned_rule.data.splits import DataSplit
 from keras_learned_rule.data.tfds_files import open_tfds, tfds_version
+from keras_learned_rule.hints import PathLike
 
 NAME = "imdb_reviews/plain_text"
 WORD = "[a-z]{2,}"
 
 
-def imdb_bag_of_words(words=1000, data_dir=None):
+def imdb_bag_of_words(words: int = 1000, data_dir: PathLike | None = None) -> DataSplit:
     """IMDB reviews as counts of the most frequent words of the training reviews.
 
     Words are runs of at least two letters a to z in lower case; line breaks of the original's
@@ -79,7 +82,7 @@ def _count(words, data_dir):
     return arrays, {"class_names": builder.info.features["label"].names, "words": vocabulary}
 
 
-def most_frequent_first(counts):
+def most_frequent_first(counts: Any) -> np.ndarray:
     """Columns of sparse counts [texts, words], in the order of their sums; ties as they are."""
     return np.argsort(-np.asarray(counts.sum(axis=0)).ravel(), kind="stable")
 

@@ -5,6 +5,7 @@ import numpy as np
 
 from keras_learned_rule.data.checks import check_at_least_one
 from keras_learned_rule.data.image_set import ImageSet
+from keras_learned_rule.hints import Source
 
 # Brightness that a shape has at least.
 _LEAST_INSIDE = 0.6
@@ -12,8 +13,14 @@ _LEAST_INSIDE = 0.6
 
 @gin.configurable
 def textured(
-    size, channels, shapes=gin.REQUIRED, textures=gin.REQUIRED, background=0.8, copies=8, seed=0
-):
+    size: int,
+    channels: int,
+    shapes: Source = gin.REQUIRED,
+    textures: Source = gin.REQUIRED,
+    background: float = 0.8,
+    copies: int = 8,
+    seed: int = 0,
+) -> ImageSet:
     """The classes of one source, in the pixels of another.
 
     Every image of `shapes` is a mask: white shows one image of `textures`, black another. Half of

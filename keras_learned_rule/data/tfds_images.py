@@ -14,21 +14,22 @@ from keras_learned_rule.data.cache import cached_image_set
 from keras_learned_rule.data.image_set import ImageSet
 from keras_learned_rule.data.resize import fit_images
 from keras_learned_rule.data.tfds_files import open_tfds, tfds_version
+from keras_learned_rule.hints import PathLike
 
 _BATCH = 256
 
 
 @gin.configurable
 def tfds_images(
-    size,
-    channels,
-    name,
-    split="train",
-    part="all",
-    held_out_fraction=0.2,
-    data_dir=None,
-    max_examples=None,
-):
+    size: int,
+    channels: int,
+    name: str,
+    split: str = "train",
+    part: str = "all",
+    held_out_fraction: float = 0.2,
+    data_dir: PathLike | None = None,
+    max_examples: int | None = None,
+) -> ImageSet:
     """A TFDS data set with the features `image` and `label`, at one size.
 
     It is decoded once and then read from the cache, without TensorFlow. Nothing is downloaded.
@@ -70,7 +71,14 @@ def tfds_images(
     return whole.part(part, held_out_fraction)
 
 
-def tfds_image_set(size, channels, name, split="train", data_dir=None, max_examples=None):
+def tfds_image_set(
+    size: int,
+    channels: int,
+    name: str,
+    split: str = "train",
+    data_dir: PathLike | None = None,
+    max_examples: int | None = None,
+) -> ImageSet:
     """All classes of `tfds_images`; gin has no say in it.
 
     Args:

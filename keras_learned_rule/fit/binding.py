@@ -2,7 +2,9 @@
 
 import functools
 import os
+from collections.abc import Sequence
 
+import keras
 from keras import ops
 
 from keras_learned_rule.fit import checks
@@ -11,6 +13,7 @@ from keras_learned_rule.fit.memory import RuleMemory, initial_memory, teacher_la
 from keras_learned_rule.fit.replay import Replay, resolve_replay
 from keras_learned_rule.fit.statistics import MovingStatistics
 from keras_learned_rule.fit.variables import NetworkVariables
+from keras_learned_rule.hints import PathLike, ReplaySize, Tensor
 from keras_learned_rule.network.read import read_plan
 from keras_learned_rule.rule.update import inner_rate
 from keras_learned_rule.rule.update_rule import UpdateRule
@@ -19,7 +22,7 @@ from keras_learned_rule.rule.update_rule import UpdateRule
 _STATE_NAMES = {"backward_weights": "v", "competition": "competition", "decoders": "decoder"}
 
 
-def resolve_rule(rule):
+def resolve_rule(rule: PathLike | UpdateRule) -> UpdateRule:
     """Loads an update rule.
 
     Args:
@@ -49,7 +52,7 @@ def resolve_rule(rule):
             f"Received: {rule!r}"
         )
     is_name = isinstance(rule, str) and os.path.basename(rule) == rule and "." not in rule
-    return UpdateRule.from_preset(rule) if is_name else UpdateRule.load(rule)
+    return UpdateRule.from_preset(str(rule)) if is_name else UpdateRule.load(rule)
 
 
 class RuleBinding:
@@ -103,14 +106,14 @@ class RuleBinding:
 
     def __init__(
         self,
-        model,
-        rule="compact",
-        freeze=(),
-        total_steps=None,
-        seed=0,
-        replay="auto",
-        memory=None,
-    ):
+        model: keras.Model,
+        rule: PathLike | UpdateRule = "compact",
+        freeze: Sequence[str] = (),
+        total_steps: int | None = None,
+        seed: int = 0,
+        replay: ReplaySize = "auto",
+        memory: RuleMemory | None = None,
+    ) -> None:
         checks.check_backend()
         checks.check_freeze(freeze)
         checks.check_total_steps(total_steps)
@@ -144,7 +147,7 @@ class RuleBinding:
         if total_steps is not None:
             self.memory.total_steps.assign(total_steps)
 
-    def learning_rate(self):
+    def learning_rate(self) -> Tensor:
         """The inner learning rate of the next step.
 
         Returns:
@@ -157,7 +160,7 @@ class RuleBinding:
         spec = self.rule.spec
         return inner_rate(spec, step, ops.where(known, total, spec.reference_steps))
 
-    def restart(self, seed, total_steps):
+    def restart(self, seed: int, total_steps: int) -> None:
         """Forgets all steps done, examples kept and failures, as if nothing had been learned yet.
 
         The model's own weights stay.
@@ -176,7 +179,7 @@ class RuleBinding:
         self.guard.reset()
         self.replay.clear()
 
-    def raise_on_failure(self):
+    def raise_on_failure(self) -> bool:
         """Says what went wrong in the steps so far.
 
         Returns:

@@ -2,6 +2,10 @@
 
 import contextlib
 import functools
+from collections.abc import Sequence
+
+import keras
+from numpy.typing import ArrayLike
 
 from keras_learned_rule.fit import checks
 from keras_learned_rule.fit.binding import RuleBinding, resolve_rule
@@ -11,6 +15,8 @@ from keras_learned_rule.fit.probe import FewShotProbe
 from keras_learned_rule.fit.schedule import Schedule
 from keras_learned_rule.fit.takeover import Takeover
 from keras_learned_rule.fit.watch import FailureWatch
+from keras_learned_rule.hints import Logs, PathLike, ReplaySize
+from keras_learned_rule.rule.update_rule import UpdateRule
 
 
 class LearnedRule(FailureWatch):
@@ -99,8 +105,14 @@ class LearnedRule(FailureWatch):
     """
 
     def __init__(
-        self, rule="compact", freeze=(), total_steps=None, probe=None, seed=0, replay="auto"
-    ):
+        self,
+        rule: PathLike | UpdateRule = "compact",
+        freeze: Sequence[str] = (),
+        total_steps: int | None = None,
+        probe: tuple[ArrayLike, ArrayLike] | None = None,
+        seed: int = 0,
+        replay: ReplaySize = "auto",
+    ) -> None:
         super().__init__()
         checks.check_freeze(freeze)
         checks.check_total_steps(total_steps)
@@ -114,14 +126,14 @@ class LearnedRule(FailureWatch):
         self._probe = None if probe is None else _probe(probe)
         self._takeover = None
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         """Makes room for what `BackupAndRestore` may load before `on_train_begin`."""
         super().set_model(model)
         self._takeover = None
         self.memory = RuleMemory()
         self.memory.attach(model)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         """Checks the model and takes its training step over."""
         try:
             binding = self._bind()
@@ -136,7 +148,7 @@ class LearnedRule(FailureWatch):
         step = functools.partial(self._monitor.train_step, binding)
         self._takeover = Takeover(self.model, step, self._monitor.test_step, self._detach)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Starts new means, and the schedule in the first epoch of this fit."""
         self._monitor.reset()
         if not self._begun:
@@ -144,37 +156,37 @@ class LearnedRule(FailureWatch):
             with self._release_on_error():
                 self._schedule.begin(epoch)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Looks for failures, learns the length of an epoch, measures few-shot accuracy."""
         super().on_epoch_end(epoch, logs)
         self._schedule.end_epoch(epoch)
         if self._probe is not None:
             self._probe.on_epoch_end(epoch, logs)
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: Logs = None) -> None:
         """Takes validation inside the fit over."""
         if self._takeover is not None:
             self._monitor.reset()
             self._takeover.begin_validation()
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: Logs = None) -> None:
         """Gives validation back."""
         if self._takeover is not None:
             self._takeover.end_validation()
         else:
             self._detach()
 
-    def on_predict_end(self, logs=None):
+    def on_predict_end(self, logs: Logs = None) -> None:
         """Leaves no trace after a `predict` that was given this callback."""
         if self._takeover is None:
             self._detach()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs = None) -> None:
         """Gives the model back."""
         self._takeover.release()
         self._takeover = None
 
-    def check(self):
+    def check(self) -> None:
         """Gives the model back before an error ends the fit; see `FailureWatch.check`."""
         with self._release_on_error():
             super().check()

@@ -1,11 +1,14 @@
 """Draws of labelled examples, the same for every method that is compared."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_learned_rule.fit.checks import check_not_negative, check_positive
 
 
-def few_shot_splits(y, shots, repeats, seed):
+def few_shot_splits(
+    y: ArrayLike, shots: int, repeats: int, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Draws labelled examples, equally many of each class; all others are for testing.
 
     Args:

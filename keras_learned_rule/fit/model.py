@@ -1,6 +1,8 @@
 """`LearnedRuleModel`: a chain that learns by a rule whenever it is fitted."""
 
 import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 
@@ -9,6 +11,7 @@ from keras_learned_rule.fit.binding import RuleBinding, resolve_rule
 from keras_learned_rule.fit.memory import RuleMemory
 from keras_learned_rule.fit.monitor import COMPILED_METRICS, Monitor
 from keras_learned_rule.fit.watch import FailureWatch
+from keras_learned_rule.hints import PathLike, ReplaySize, Tensor, Tensors
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.update_rule import UpdateRule
 
@@ -55,14 +58,14 @@ class LearnedRuleModel(keras.Model):
 
     def __init__(
         self,
-        chain,
-        rule="compact",
-        total_steps=None,
-        freeze=(),
-        seed=0,
-        replay="auto",
-        **kwargs,
-    ):
+        chain: keras.Model,
+        rule: PathLike | UpdateRule = "compact",
+        total_steps: int | None = None,
+        freeze: Sequence[str] = (),
+        seed: int = 0,
+        replay: ReplaySize = "auto",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         checks.check_freeze(freeze)
         self.chain = chain
@@ -82,15 +85,15 @@ class LearnedRuleModel(keras.Model):
         self._monitor = Monitor(self, self.input_shape)
 
     @property
-    def input_shape(self):
+    def input_shape(self) -> tuple[int | None, ...]:
         """That of the chain, None where unknown."""
         return self.chain.input_shape
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """The output of the chain."""
         return self.chain(inputs, training=training)
 
-    def fit(self, *args, **kwargs):
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Like `keras.Model.fit`; ends on a batch or an update that is not finite."""
         if not self.compiled:
             return super().fit(*args, **kwargs)  # Which says so.
@@ -104,7 +107,7 @@ class LearnedRuleModel(keras.Model):
         given.arguments["callbacks"] = [FailureWatch(self._binding.guard), *others]
         return super().fit(*given.args, **given.kwargs)
 
-    def make_train_function(self, force=False):
+    def make_train_function(self, force: bool = False) -> Callable[..., Tensors]:
         """Makes the training step, anew if other layers are to learn than before."""
         changed = self._trainable != _trainable_state(self.chain)
         if changed:
@@ -118,20 +121,20 @@ class LearnedRuleModel(keras.Model):
         self._trainable = _trainable_state(self.chain)
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         """The rule's means, the metrics given to `compile`, and nothing that Keras leaves at 0."""
         compiled = [m for m in super().metrics if m.name == COMPILED_METRICS]
         return self._monitor.metrics + compiled
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> Tensors:
         """One step of the rule; see `Monitor.train_step`."""
         return self._monitor.train_step(self._binding, data)
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> Tensors:
         """The effective rank of the output; see `Monitor.test_step`."""
         return self._monitor.test_step(data)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Chain, rule with all its numbers, and settings, so that no other file is needed."""
         rule = {
             "spec": self._rule.spec.to_dict(),
@@ -142,7 +145,7 @@ class LearnedRuleModel(keras.Model):
         return {"name": self.name, "chain": chain, "rule": rule, **self._settings}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "LearnedRuleModel":
         """Makes the model that `get_config` described."""
         rule = dict(config["rule"])
         rule["spec"] = RuleSpec.from_dict(rule["spec"])

@@ -2,11 +2,13 @@
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_learned_rule.fit.checks import check_lengths, check_not_negative, check_positive
 from keras_learned_rule.fit.few_shot_splits import few_shot_splits
 from keras_learned_rule.fit.inputs import check_shape
 from keras_learned_rule.fit.readout import few_shot_accuracy
+from keras_learned_rule.hints import Logs
 
 
 class FewShotProbe(keras.callbacks.Callback):
@@ -41,7 +43,15 @@ class FewShotProbe(keras.callbacks.Callback):
     ```
     """
 
-    def __init__(self, x, y, shots=10, repeats=20, every=1, seed=0):
+    def __init__(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        shots: int = 10,
+        repeats: int = 20,
+        every: int = 1,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         check_not_negative("seed", seed)
         check_positive("every", every)
@@ -50,13 +60,13 @@ class FewShotProbe(keras.callbacks.Callback):
         self.x, self.y = x, y
         self.shots, self.repeats, self.every, self.seed = shots, repeats, every, seed
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         """Refuses examples that the model could not take after the first epoch."""
         shape = getattr(self.model, "input_shape", None)
         if isinstance(shape, tuple):
             check_shape("x of the probe", np.shape(self.x), shape)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Measures and adds the accuracy to `logs`."""
         if (epoch + 1) % self.every == 0:
             result = few_shot_accuracy(

@@ -1,9 +1,11 @@
 """Few-shot readout: how well frozen features tell classes apart from few labels."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_learned_rule.fit.checks import check_lengths
 from keras_learned_rule.fit.chosen_penalty import logistic_chosen, ridge_chosen
@@ -42,7 +44,7 @@ class FewShotResult(NamedTuple):
         return f"{self.mean:.3f} ± {self.standard_error:.3f} ({len(self.accuracies)} draws)"
 
     @classmethod
-    def of(cls, accuracies):
+    def of(cls, accuracies: ArrayLike) -> "FewShotResult":
         """Summarises the accuracies of the draws.
 
         Args:
@@ -58,16 +60,16 @@ class FewShotResult(NamedTuple):
 
 
 def few_shot_accuracy(
-    model,
-    x,
-    y,
-    shots=10,
-    repeats=20,
-    seed=0,
-    readout="ridge",
-    batch_size=1024,
-    penalty="default",
-):
+    model: keras.Model | Callable[[Any], ArrayLike] | None,
+    x: Any,
+    y: ArrayLike,
+    shots: int = 10,
+    repeats: int = 20,
+    seed: int = 0,
+    readout: str = "ridge",
+    batch_size: int = 1024,
+    penalty: str = "default",
+) -> FewShotResult:
     """Measures the accuracy of a linear readout trained on a few labels a class.
 
     Each repeat draws `shots` examples of every class, standardises the features with their
@@ -126,7 +128,7 @@ def few_shot_accuracy(
     )
 
 
-def class_mean_accuracy(y, predicted):
+def class_mean_accuracy(y: np.ndarray, predicted: np.ndarray) -> float:
     """Averages the accuracies of the classes.
 
     Args:
@@ -166,7 +168,9 @@ def _features(model, x, batch_size):
     return features.reshape(len(features), -1)
 
 
-def ridge_readout(features, targets, penalty):
+def ridge_readout(
+    features: ArrayLike, targets: ArrayLike, penalty: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Solves ridge regression with an intercept in closed form, in float64.
 
     Minimises the sum over examples and targets of (features kernel + bias - targets)^2 plus

@@ -6,12 +6,13 @@ from keras import ops
 from keras_learned_rule.fit.binding import RuleBinding
 from keras_learned_rule.fit.inputs import batch_input
 from keras_learned_rule.fit.replicas import any_replica, mean_over_replicas
+from keras_learned_rule.hints import Tensor, Tensors
 from keras_learned_rule.rule.update import unsupervised_update
 
 MINIMUM_BATCH = 2
 
 
-def learned_rule_step(binding, x):
+def learned_rule_step(binding: RuleBinding, x: Tensor) -> Tensors:
     """Changes the weights of a model by one step of the rule, for training loops of your own.
 
     Works eagerly, in a `tf.function` and under XLA. Nothing changes for a batch with NaN or
@@ -89,7 +90,7 @@ def learned_rule_step(binding, x):
     return {**logs, "applied": ops.cast(applied, "float32")}
 
 
-def effective_rank(embedding):
+def effective_rank(embedding: Tensor) -> Tensor:
     """How many directions of the embedding carry its variance.
 
     The participation ratio (tr C)^2 / tr(C^2) of the covariance C over the batch: 1 if all
@@ -117,7 +118,7 @@ def effective_rank(embedding):
     return ops.square(total) / (ops.sum(ops.square(covariance)) + 1e-30)
 
 
-def turn(old, new):
+def turn(old: Tensor, new: Tensor) -> Tensor:
     """How far the weights of a unit have turned, in radians if it is not far.
 
     The length of the way between unit vectors, and so indifferent to their former length: the

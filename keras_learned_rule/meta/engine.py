@@ -1,13 +1,19 @@
 """Chooses the engine: the Keras backend decides the framework, gin the devices."""
 
+from typing import Literal
+
 import gin
 import keras
+
+from keras_learned_rule.meta.engines.base import Engine
 
 STRATEGIES = ("default", "mirrored", "multi_worker", "tpu")
 
 
 @gin.configurable
-def make_engine(strategy="default", jit_compile="auto", cpu_devices=1):
+def make_engine(
+    strategy: str = "default", jit_compile: bool | Literal["auto"] = "auto", cpu_devices: int = 1
+) -> Engine:
     """Makes the engine for the Keras backend in use.
 
     On the backend `jax` it uses all local devices, and XLA always; `strategy` and `jit_compile` are

@@ -5,10 +5,14 @@ that takes its state K steps further. Nothing here knows what the state is.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import gin
 from keras import ops, tree
+
+from keras_learned_rule.hints import Tensor, Tensors
+from keras_learned_rule.meta.engines.base import Engine
 
 
 class Estimate(NamedTuple):
@@ -45,12 +49,19 @@ class TruncatedBackprop:
     Reference: Metz et al., ICLR 2019, section 4.2.
     """
 
-    def start(self, theta, state):
+    def start(self, theta: Tensors, state: Any) -> Any:
         """What a new inner loop carries, from its first state."""
         del theta
         return state
 
-    def __call__(self, engine, run, theta, carried, seed):
+    def __call__(
+        self,
+        engine: Engine,
+        run: Callable[[Tensors, Any], tuple[Tensor, Any]],
+        theta: Tensors,
+        carried: Any,
+        seed: Tensor,
+    ) -> Estimate:
         """Estimates the meta-gradient.
 
         Args:
@@ -109,7 +120,7 @@ class PersistentES:
         if self.pairs < 1:
             raise ValueError(f"pairs must be at least 1. Received: {self.pairs!r}")
 
-    def start(self, theta, state):
+    def start(self, theta: Tensors, state: Any) -> Any:
         """What a new inner loop carries: a state for each copy, and no perturbation yet."""
         copies = 2 * self.pairs
         return {
@@ -117,7 +128,14 @@ class PersistentES:
             "sums": tree.map_structure(lambda a: ops.zeros((self.pairs, *a.shape), a.dtype), theta),
         }
 
-    def __call__(self, engine, run, theta, carried, seed):
+    def __call__(
+        self,
+        engine: Engine,
+        run: Callable[[Tensors, Any], tuple[Tensor, Any]],
+        theta: Tensors,
+        carried: Any,
+        seed: Tensor,
+    ) -> Estimate:
         """Estimates the meta-gradient; see `TruncatedBackprop`."""
         noise = {
             name: self.deviation * engine.normal(engine.fold_in(seed, i), (self.pairs, *a.shape))

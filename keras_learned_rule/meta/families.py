@@ -1,7 +1,8 @@
 """Families of tasks, and the buckets of equal shape that they are split into."""
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import gin
 import numpy as np
@@ -100,7 +101,7 @@ class TaskFamily:
                     f"Received: {source!r}"
                 )
 
-    def task_spec(self, shape, rng):
+    def task_spec(self, shape: tuple[int, ...], rng: np.random.Generator) -> TaskSpec:
         """Draws the `TaskSpec` of a bucket."""
         networks = self.networks
         return TaskSpec(
@@ -115,7 +116,7 @@ class TaskFamily:
         )
 
 
-def load_families(families, seed):
+def load_families(families: Sequence[TaskFamily], seed: int) -> tuple[list[Bucket], list[Any]]:
     """Loads the data of families and draws their buckets.
 
     Families with equal sources, size and channels share their images.

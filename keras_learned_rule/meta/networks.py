@@ -4,10 +4,12 @@ import dataclasses
 import itertools
 
 import gin
+import numpy as np
 from keras import activations
 
 from keras_learned_rule.meta.field_checks import check_integer, check_integers, check_range
 from keras_learned_rule.network.mlp import mlp_plan
+from keras_learned_rule.network.plan import Plan
 
 
 @gin.configurable
@@ -37,11 +39,11 @@ class NetworkSpec:
                 f"activation must be the name of a Keras activation. Received: {self.activation!r}"
             ) from error
 
-    def plan(self):
+    def plan(self) -> Plan:
         """The network as a `Plan`."""
         return mlp_plan(len(self.widths), self.activation, self.batch_norm)
 
-    def shapes(self, inputs):
+    def shapes(self, inputs: int) -> list[tuple[int, int]]:
         """Shapes of the weights, bottom-up, for a number of input units."""
         return list(itertools.pairwise((inputs, *self.widths)))
 
@@ -101,7 +103,7 @@ class NetworkDistribution:
         if not 0 <= self.no_batch_norm <= 1:
             raise ValueError(f"no_batch_norm must be in 0..1. Received: {self.no_batch_norm}")
 
-    def sample(self, rng):
+    def sample(self, rng: np.random.Generator) -> NetworkSpec:
         """Draws a `NetworkSpec` with a NumPy random generator."""
         depth = int(rng.integers(self.depths[0], self.depths[1] + 1))
         width = self.widths[0] * (self.widths[1] / self.widths[0]) ** rng.random()

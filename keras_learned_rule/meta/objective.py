@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import gin
 from keras import ops
 
+from keras_learned_rule.hints import Tensor
+
 
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +66,14 @@ class RidgeResult(NamedTuple):
     w: Any
 
 
-def ridge_objective(spec, features_train, features_test, labels_train, labels_test, classes):
+def ridge_objective(
+    spec: ObjectiveSpec,
+    features_train: Tensor,
+    features_test: Tensor,
+    labels_train: Tensor,
+    labels_test: Tensor,
+    classes: int,
+) -> RidgeResult:
     """Fits a ridge readout on the training half and scores it on the test half.
 
     Args:
@@ -119,7 +128,9 @@ def ridge_objective(spec, features_train, features_test, labels_train, labels_te
     )
 
 
-def coefficient_loss(spec, features_train, features_test, train, test):
+def coefficient_loss(
+    spec: ObjectiveSpec, features_train: Tensor, features_test: Tensor, train: Tensor, test: Tensor
+) -> Tensor:
     """How badly the coefficients of the augmentations can be read from the features.
 
     Args:
@@ -147,7 +158,7 @@ def coefficient_loss(spec, features_train, features_test, train, test):
     return ops.mean(ops.square(_predict(w, features_test) - test))
 
 
-def prepared_targets(spec, labels, classes, dtype):
+def prepared_targets(spec: ObjectiveSpec, labels: Tensor, classes: int, dtype: str) -> Tensor:
     """One-hot targets [N, classes], centred and scaled to unit mean square length."""
     y = ops.one_hot(labels, classes, dtype=dtype)
     if spec.plus_minus_one:

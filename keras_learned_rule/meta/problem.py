@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from keras_learned_rule.meta.estimators import TruncatedBackprop
+from keras_learned_rule.meta.estimators import PersistentES, TruncatedBackprop
 from keras_learned_rule.meta.field_checks import check_integer
 from keras_learned_rule.meta.objective import ObjectiveSpec
 from keras_learned_rule.rule.spec import RuleSpec
@@ -49,7 +49,7 @@ class Problem:
 
     rule: RuleSpec
     objective: ObjectiveSpec = ObjectiveSpec()
-    estimator: TruncatedBackprop = TruncatedBackprop()
+    estimator: TruncatedBackprop | PersistentES = TruncatedBackprop()
     clip_norm: float = 1.0
     remat: bool = True
     vectorize: bool = False

@@ -54,13 +54,14 @@ class Horizon:
     def _grown(self, update):
         return min(1.0, update / self.grow_updates) if self.grow_updates else 1.0
 
-    def range_at(self, update):
+    def range_at(self, update: int) -> tuple[float, float]:
         """(shortest, longest) inner loop that starts at a meta-update, as floats."""
         grown = self._grown(update)
-        first, last = np.log(self.first_lengths), np.log(self.lengths)
-        return tuple(float(n) for n in np.round(np.exp(first + grown * (last - first)), 6))
+        first, last = np.log(np.array([self.first_lengths, self.lengths]))
+        shortest, longest = np.round(np.exp(first + grown * (last - first)), 6)
+        return float(shortest), float(longest)
 
-    def truncations_at(self, update):
+    def truncations_at(self, update: int) -> tuple[int, ...]:
         """The truncations that a meta-update draws from."""
         count = 1 + int(self._grown(update) * (len(self.truncations) - 1))
         return self.truncations[:count]

@@ -2,14 +2,16 @@
 
 import dataclasses
 import fnmatch
+from collections.abc import Mapping, Sequence
 
 import gin
 
 import keras_learned_rule.data.sources  # noqa: F401, for gin
+from keras_learned_rule.hints import PathLike
 from keras_learned_rule.meta.engine import make_engine
-from keras_learned_rule.meta.estimators import TruncatedBackprop
+from keras_learned_rule.meta.estimators import PersistentES, TruncatedBackprop
 from keras_learned_rule.meta.evaluate import Evaluator
-from keras_learned_rule.meta.families import load_families
+from keras_learned_rule.meta.families import TaskFamily, load_families
 from keras_learned_rule.meta.field_checks import check_integer
 from keras_learned_rule.meta.objective import ObjectiveSpec
 from keras_learned_rule.meta.problem import Problem
@@ -29,29 +31,29 @@ HELD_OUT_SEED = 0
 
 @gin.configurable
 def train(
-    run_dir,
-    rule=gin.REQUIRED,
-    families=gin.REQUIRED,
-    updates=gin.REQUIRED,
-    held_out=(),
-    horizon=None,
-    objective=None,
-    estimator=None,
-    learning_rate=0.02,
-    clip_norm=1.0,
-    buckets_a_update=None,
-    remat=True,
-    vectorize=False,
-    scored=None,
-    scales=None,
-    frozen=(),
-    evaluation_steps=300,
-    intervals=None,
-    start_from=None,
-    tensorboard=False,
-    dry_run=False,
-    seed=0,
-):
+    run_dir: PathLike,
+    rule: RuleSpec = gin.REQUIRED,
+    families: Sequence[TaskFamily] = gin.REQUIRED,
+    updates: int = gin.REQUIRED,
+    held_out: Sequence[TaskFamily] = (),
+    horizon: Horizon | None = None,
+    objective: ObjectiveSpec | None = None,
+    estimator: TruncatedBackprop | PersistentES | None = None,
+    learning_rate: float = 0.02,
+    clip_norm: float = 1.0,
+    buckets_a_update: int | None = None,
+    remat: bool = True,
+    vectorize: bool = False,
+    scored: int | None = None,
+    scales: Mapping[str, float] | None = None,
+    frozen: Sequence[str] = (),
+    evaluation_steps: int = 300,
+    intervals: Intervals | None = None,
+    start_from: PathLike | None = None,
+    tensorboard: bool = False,
+    dry_run: bool = False,
+    seed: int = 0,
+) -> MetaTrainer | None:
     """Meta-trains a rule; the same call again continues a stopped run.
 
     The engine is `make_engine()`: the Keras backend decides the framework.

@@ -1,7 +1,7 @@
 """Which Keras layers the plan knows. Subclasses are not recognised: they may compute anything."""
 
-_connections = {}
-_passives = {}
+_connections: dict[type, type] = {}
+_passives: dict[type, type] = {}
 
 
 def register_connection(layer_class):

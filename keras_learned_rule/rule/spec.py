@@ -1,6 +1,7 @@
 """What an update rule is, apart from its learned numbers: sizes, terms and switches."""
 
 import dataclasses
+from typing import Any
 
 from keras_learned_rule.rule.spec_checks import checked_fields
 from keras_learned_rule.rule.term_names import COMPACT_TERMS, PUBLISHED_TERMS, competes
@@ -108,7 +109,7 @@ class RuleSpec:
             object.__setattr__(self, name, value)
 
     @classmethod
-    def published(cls, **overrides):
+    def published(cls, **overrides: Any) -> "RuleSpec":
         """The rule of the paper: 114,670 parameters at the default sizes.
 
         Args:
@@ -133,7 +134,7 @@ class RuleSpec:
         return cls(**overrides)
 
     @classmethod
-    def compact(cls, neuron_network=False, **overrides):
+    def compact(cls, neuron_network: bool = False, **overrides: Any) -> "RuleSpec":
         """The rule of this package.
 
         It fits networks of any width, does not depend on the order of examples and units, and
@@ -182,7 +183,7 @@ class RuleSpec:
         )
         return cls(**{**fields, **overrides})
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """The fields in a form that json can hold.
 
         Returns:
@@ -200,7 +201,7 @@ class RuleSpec:
         return {**dataclasses.asdict(self), "terms": list(self.terms)}
 
     @classmethod
-    def from_dict(cls, fields):
+    def from_dict(cls, fields: dict[str, Any]) -> "RuleSpec":
         """Makes the spec that `to_dict` described.
 
         Args:

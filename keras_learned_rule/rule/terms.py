@@ -5,6 +5,8 @@ paper: appendix A, with the equations that its code computes. `competition`,
 `competition_spread`, `decorrelation`, `scaled_decorrelation`, `hebb_z` and `learned_hebb` are ours.
 """
 
+from collections.abc import Callable
+
 from keras import ops
 
 from keras_learned_rule.rule.layer_parameters import REFERENCE_WIDTH
@@ -13,7 +15,7 @@ from keras_learned_rule.rule.products import product, product_over_examples
 from keras_learned_rule.rule.scaling import column_rms_one, example_count
 from keras_learned_rule.rule.signals import shares
 
-_TERMS = {}
+_TERMS: dict[str, Callable] = {}
 # Of competing terms only the direction counts, however small they are.
 _TINY = 1e-12
 # The signal that the Hebbian terms correlate the input with. They are linear in it, so that a

@@ -1,11 +1,15 @@
 """The parameters of a rule: a flat dict of named arrays, its shapes and starting values."""
 
 import itertools
+from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from keras_learned_rule.hints import Arrays
 from keras_learned_rule.rule.layer_parameters import conditions, merge_arrays
 from keras_learned_rule.rule.learned_hebb import learned_hebb_arrays
+from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.term_names import READOUTS
 
 # Starting values of the compact merge, for the first, the middle and the last layers: the rule that
@@ -25,7 +29,7 @@ START_WINDOW = 384.0
 MAX_STEP = 0.3
 
 
-def theta_shapes(spec):
+def theta_shapes(spec: RuleSpec) -> dict[str, tuple[int, ...]]:
     """Names and shapes of all parameters of a rule, in a fixed order.
 
     Args:
@@ -134,7 +138,7 @@ def _readout_shapes(spec):
     return shapes
 
 
-def init_theta(spec, seed=0):
+def init_theta(spec: RuleSpec, seed: int = 0) -> Arrays:
     """Starting values of theta.
 
     Kernels and readouts are normal draws, cut at two standard deviations, of standard deviation
@@ -205,7 +209,7 @@ def _by_group(values, groups):
     return np.array(values if groups == 3 else values[1:2])
 
 
-def check_theta(spec, theta):
+def check_theta(spec: RuleSpec, theta: Mapping[str, ArrayLike]) -> None:
     """Checks that theta has exactly the arrays that the spec calls for.
 
     Args:

@@ -1,9 +1,13 @@
 """`UpdateRule`: a spec and a theta that fit together, from a preset, a file or the authors."""
 
+from collections.abc import Mapping
 from importlib import resources
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from keras_learned_rule.hints import PathLike
 from keras_learned_rule.rule.files import check_provenance, load_theta, save_theta
 from keras_learned_rule.rule.published import read_published
 from keras_learned_rule.rule.spec import RuleSpec
@@ -38,7 +42,12 @@ class UpdateRule:
     ```
     """
 
-    def __init__(self, spec, theta, provenance=None):
+    def __init__(
+        self,
+        spec: RuleSpec,
+        theta: Mapping[str, ArrayLike],
+        provenance: dict[str, Any] | None = None,
+    ) -> None:
         if not isinstance(spec, RuleSpec):
             raise ValueError(f"spec must be a RuleSpec. Received: {spec!r}")
         check_provenance(provenance)
@@ -52,7 +61,7 @@ class UpdateRule:
         return f"<UpdateRule merge={self.spec.merge!r}, {parameters:,} parameters>"
 
     @classmethod
-    def from_preset(cls, name="compact"):
+    def from_preset(cls, name: str = "compact") -> "UpdateRule":
         """Loads a rule that comes with the package.
 
         Args:
@@ -83,7 +92,7 @@ class UpdateRule:
             return cls.load(path)
 
     @staticmethod
-    def presets():
+    def presets() -> list[str]:
         """The names of the rules that come with the package.
 
         Returns:
@@ -101,7 +110,7 @@ class UpdateRule:
         return sorted(name.removesuffix(suffix) for name in names if name.endswith(suffix))
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: PathLike) -> "UpdateRule":
         """Reads a theta file, as `save` and the meta-trainer write it.
 
         Args:
@@ -125,7 +134,7 @@ class UpdateRule:
         """
         return cls(*load_theta(path))
 
-    def save(self, path):
+    def save(self, path: PathLike) -> None:
         """Writes spec, theta and provenance to one safetensors file.
 
         Args:
@@ -145,7 +154,7 @@ class UpdateRule:
         save_theta(path, self.spec, self.theta, self.provenance)
 
     @classmethod
-    def from_published(cls, checkpoint_prefix):
+    def from_published(cls, checkpoint_prefix: PathLike) -> "UpdateRule":
         """Reads the weights that the authors of the paper published, a TensorFlow 1 checkpoint.
 
         Needs TensorFlow 2 installed, whatever the Keras backend.
