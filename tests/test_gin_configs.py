@@ -8,11 +8,13 @@ import pytest
 from conftest import ROOT
 
 from keras_learned_rule.configs import parse_gin
+from keras_learned_rule.experiments import registry
 from keras_learned_rule.meta.train import train
 
 FOLDER = ROOT / "gin_configs"
 INCLUDED = ["sources"]
 RUNS = sorted(file.stem for file in FOLDER.glob("*.gin") if file.stem not in INCLUDED)
+EXPERIMENTS = sorted(FOLDER.glob("experiments/*.gin"))
 # Data that only judge: a rule that was meta-trained on them could not be judged by them.
 JUDGES = ("mnist", "digit_images", "imdb", "heldout_classes", '"report"')
 
@@ -47,6 +49,15 @@ def test_files_parse_without_a_warning_and_say_how_to_run_them(name):
     head = (FOLDER / f"{name}.gin").read_text().split("\n\n")[0]
     assert all(line.startswith("#") for line in head.splitlines())
     assert f"keras_learned_rule.meta_train --gin_file gin_configs/{name}.gin" in head
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_files_of_experiments_parse(path):
+    registry.load_all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        parse_gin([path])
+    assert gin.config_str()
 
 
 @pytest.mark.parametrize("name", RUNS)
