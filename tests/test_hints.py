@@ -3,11 +3,8 @@
 import importlib
 import inspect
 import typing
-from importlib import resources
 
 import pytest
-
-import keras_learned_rule
 
 # Modules whose public names are for users: what gin and programs call.
 MODULES = [
@@ -94,7 +91,3 @@ def test_missing_hints_are_seen():
 
     Owner.__module__ = "keras_learned_rule.example"
     assert missing(partly) == {"y", "return"} and missing(Owner.method) == {"x"}
-
-
-def test_the_package_says_that_it_is_typed():
-    assert (resources.files(keras_learned_rule) / "py.typed").is_file()

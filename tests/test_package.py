@@ -89,6 +89,8 @@ def test_the_installed_wheel_has_all_that_was_put_into_it(source, installed, tmp
     assert {path.name for path in (installed / "keras_learned_rule" / "presets").iterdir()} == cards
     assert set(found["presets"]) == {name.split(".")[0] for name in cards if "safetensors" in name}
     assert found["presets"]["new"] == RuleSpec.compact().to_dict()
+    # For type checkers.
+    assert (installed / "keras_learned_rule" / "py.typed").exists()
 
 
 def test_all_packages_are_listed(root):
