@@ -112,7 +112,7 @@ def test_logs_are_means_over_the_epoch():
     sizes = []
     schedule = [(i, 4) for i in range(4)]
     states = [
-        cases.weights_by_hand(model, rule, cases.batches(x)[:n], schedule=schedule)
+        cases.weights_by_hand(model, rule, cases.batches(x)[:n], schedule=schedule[:n])
         for n in range(5)
     ]
     for old, new in itertools.pairwise(states):
