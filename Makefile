@@ -1,6 +1,7 @@
-# make demo and make test need python3 (3.10 to 3.13), pip and make: the first of them sets up .venv.
-# TENSORFLOW=cpu installs the smaller package for CPUs, without what only the experiments need: TF-Keras
-# requires the package `tensorflow`, and pip would install one over the other.
+# make demo and make test need python3 (3.10 to 3.13), pip and make, and set up .venv.
+# The demo installs tensorflow-cpu. The tests also need TF-Keras, which requires the larger package
+# `tensorflow`. Both packages provide the same module, so each installation removes the other one.
+# TENSORFLOW=cpu: the tests, too, use tensorflow-cpu, without what only the experiments need.
 PYTHON ?= python3
 TENSORFLOW ?= experiments
 BIN := .venv/bin
@@ -8,12 +9,17 @@ BIN := .venv/bin
 SITE := import sysconfig; print(sysconfig.get_path("purelib"))
 BARE_VENV = { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip install --quiet \
     --disable-pip-version-check --target "$$($(BIN)/python -c '$(SITE)')" pip; }
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+FOR_DEMO := .venv/.installed_for_demo
 INSTALLED := .venv/.installed
 
 .PHONY: demo test lint types wheel clean
+.NOTPARALLEL:
 
-demo: $(INSTALLED)
-	$(BIN)/python examples/quickstart.py
+# The installation for the tests serves the demo, too.
+demo:
+	@$(MAKE) --no-print-directory $$(test -e $(INSTALLED) && echo $(INSTALLED) || echo $(FOR_DEMO))
+	@$(BIN)/python examples/quickstart.py
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -q -n 2
@@ -31,8 +37,16 @@ wheel: $(INSTALLED)
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
-$(INSTALLED): setup.cfg pyproject.toml
-	$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv .venv || $(BARE_VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	    --editable ".[$(TENSORFLOW),tensorboard,dev]"
-	touch $@
+$(FOR_DEMO): EXTRAS := cpu
+$(FOR_DEMO): SIZE := 0.4 GB to download, 1.7 GB on disk
+$(INSTALLED): EXTRAS := $(TENSORFLOW),tensorboard,dev
+$(INSTALLED): SIZE := 1 GB to download, 3 GB on disk
+
+# --no-compile: Python compiles what it imports, which is a small part of what is installed.
+$(FOR_DEMO) $(INSTALLED): setup.cfg pyproject.toml
+	@echo "Installing [$(EXTRAS)] into .venv: $(SIZE)"
+	@rm -f $(FOR_DEMO) $(INSTALLED)
+	@$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv .venv || $(BARE_VENV)
+	@$(PIP) --quiet uninstall --yes $(if $(filter cpu%,$(EXTRAS)),tensorflow,tensorflow-cpu)
+	@$(PIP) install --no-compile --editable ".[$(EXTRAS)]"
+	@touch $@

@@ -14,21 +14,28 @@ import os
 import sys
 import time
 
+from quickstart_stderr import without_start_notes
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-import keras
-import numpy as np
-from quickstart_figure import save_figure
-
-from keras_learned_rule import LearnedRule, few_shot_accuracy
-from keras_learned_rule.baselines.pca import pca_features
-from keras_learned_rule.baselines.supervised import supervised_accuracy
-from keras_learned_rule.data.digits import digits_split
-
-SEEDS, EPOCHS, SPLITS = 5, 30, 5
-
 # Many small networks are used once each; TensorFlow warns that it compiles all of them.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
+# Matplotlib says that its first use takes longer.
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+
+with without_start_notes():
+    import keras
+    import numpy as np
+    from quickstart_figure import save_figure
+
+    from keras_learned_rule import LearnedRule, few_shot_accuracy
+    from keras_learned_rule.baselines.pca import pca_features
+    from keras_learned_rule.baselines.supervised import supervised_accuracy
+    from keras_learned_rule.data.digits import digits_split
+
+    keras.ops.zeros(())  # TensorFlow now looks for devices.
+
+SEEDS, EPOCHS, SPLITS = 3, 15, 5
+SUPERVISED = "supervised, same labels"
 
 
 def make_network(seed, x):
@@ -72,14 +79,17 @@ def compare(x_train, x_test, y_test):
 
     methods = {
         "random network": lambda seed: few_shot(make_network(seed, x_train), seed),
-        "supervised, same labels": supervised,
+        SUPERVISED: supervised,
         "PCA to 32": lambda seed: few_shot(pca_features(x_train), seed),
         "raw pixels": lambda seed: few_shot(None, seed, readout="logistic"),
         "learned rule, no labels": learned_rule,
     }
     rows = {name: [] for name in methods}
+    progress = keras.utils.Progbar(SEEDS * len(methods), unit_name="run")
+    progress.update(0)
     for seed, name in itertools.product(range(SEEDS), methods):
         rows[name].append(timed(methods[name], seed))
+        progress.add(1)
     return rows
 
 
@@ -87,19 +97,18 @@ def timed(method, seed):
     """What a method returns, and seconds."""
     start = time.time()
     result = method(seed)
-    print(".", end="", flush=True)
     return result, time.time() - start
 
 
 def print_table(rows):
     """Mean and standard error over seeds, in per cent, best last."""
-    print(f"\n\n| 10 labels a class, {SEEDS} seeds | accuracy % | seconds |\n| --- | --- | --- |")
+    print(f"\n| 10 labels a class, {SEEDS} seeds | accuracy % | seconds |\n| --- | --- | --- |")
     for name, runs in sorted(rows.items(), key=lambda row: np.mean([r[0] for r in row[1]])):
         accuracies, seconds = np.transpose(runs)
         error = accuracies.std(ddof=1) / len(runs) ** 0.5
         accuracy = f"{100 * accuracies.mean():.1f} ± {100 * error:.1f}"
         # Supervised training needs a network for each draw of the labels, the others one in all.
-        networks = SPLITS if name.startswith("supervised") else 1
+        networks = SPLITS if name == SUPERVISED else 1
         print(f"| {name} | {accuracy} | {seconds.mean() / networks:.1f} |")
     print("\nSeconds: to train and measure one network.")
 
@@ -107,12 +116,15 @@ def print_table(rows):
 def main(picture="quickstart.png"):
     """The demo."""
     x_train, _, x_test, y_test = digits_split()
-    print_table(compare(x_train, x_test, y_test))
+    rows = compare(x_train, x_test, y_test)
+    print_table(rows)
     network = make_network(0, x_train)
     before = keras.models.clone_model(network)
     before.set_weights(network.get_weights())
     history = train_without_labels(network, x_train, probe=(x_test, y_test))
-    save_figure(picture, before, network, history["few_shot_accuracy"], x_test, y_test)
+    accuracies = history["few_shot_accuracy"]
+    supervised = np.mean([accuracy for accuracy, _ in rows[SUPERVISED]])
+    save_figure(picture, before, network, accuracies, supervised, x_test, y_test)
     print(f"Learning curve, receptive fields and embedding: {picture}")
 
 

@@ -2,6 +2,8 @@
 
 import importlib
 import re
+import subprocess
+import sys
 
 import pytest
 from matplotlib import image
@@ -58,6 +60,31 @@ def test_untrained_networks_have_the_statistics_of_the_data(quickstart):
 def test_the_picture_is_written_where_asked(quickstart, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(quickstart, "save_figure", lambda path, *_: drawn.append(path))
-    monkeypatch.setattr(quickstart, "compare", lambda *_: {})
+    rows = {quickstart.SUPERVISED: [(0.9, 1.0), (0.8, 1.0)]}
+    monkeypatch.setattr(quickstart, "compare", lambda *_: rows)
     quickstart.main(tmp_path / "other.png")
     assert drawn == [tmp_path / "other.png"]
+
+
+START = """
+import os, sys
+from quickstart_stderr import without_start_notes
+with without_start_notes():
+    os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called are written\\n")
+    os.write(2, b"I0000 00:00:1.2 3 cudart_stub.cc:31] Could not find cuda drivers\\n")
+    os.write(2, b"E0000 cuda_platform.cc:52] failed call to cuInit: UNKNOWN ERROR (303)\\n")
+    os.write(2, b"E0000 cuda_platform.cc:52] failed call to cuInit: UNKNOWN ERROR (999)\\n")
+    if "abort" in sys.argv:
+        os.write(2, b"the last words")
+        os.abort()
+print("afterwards", file=sys.stderr)
+"""
+OTHER_ERROR = "E0000 cuda_platform.cc:52] failed call to cuInit: UNKNOWN ERROR (999)\n"
+
+
+@pytest.mark.parametrize(("argument", "end"), [("", "afterwards\n"), ("abort", "the last words")])
+def test_only_notes_of_the_start_are_kept_off_stderr(root, argument, end):
+    command = [sys.executable, "-c", START, argument]
+    result = subprocess.run(command, cwd=root / "examples", capture_output=True, text=True)
+    assert result.stderr == OTHER_ERROR + end
+    assert (result.returncode == 0) == (argument == "")
