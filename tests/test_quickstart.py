@@ -32,6 +32,7 @@ def rows(text):
     return {name: tuple(map(float, numbers)) for name, *numbers in cells}
 
 
+@pytest.mark.slow
 def test_the_demo(quickstart, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     quickstart.main()
