@@ -184,7 +184,7 @@ def stages(job):
         ),
         "update": (updates, state),
         "score": (scores, state),
-        "meta-update": (lambda g: meta_update(theta, adam, [g], 1.0, 1e-3), gradient),
+        "meta-update": (lambda g: meta_update(theta, adam, 0.0, [g], 1.0, 1e-3), gradient),
     }
     update = update_cost(rule, widths, job["batch"])
     score = score_cost(widths, spec.ways, spec.shots, spec.tests)

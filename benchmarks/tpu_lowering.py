@@ -79,11 +79,12 @@ def programs(engine, problem, network, batch=32, truncation=3, tasks=2):
     theta = init_theta(problem.rule)
     particles = finished_particles(problem, bucket.spec, theta, tasks)
     shared = Shared(theta, sources.pool, np.float32([5, 10]), np.int32([0, 1]))
-    ids, count, rate = np.arange(tasks, dtype="int32"), np.float32(tasks), np.float32(0.01)
+    ids, skipped = np.arange(tasks, dtype="int32"), np.float32(0)
+    count, rate = np.float32(tasks), np.float32(0.01)
     parts = engine, problem, bucket.spec
     called = {
         META_STEP: (functools.partial(bucket_step, *parts, truncation), (shared, (ids, particles))),
-        META_UPDATE: (meta_update, (theta, adam_start(theta), [theta], count, rate)),
+        META_UPDATE: (meta_update, (theta, adam_start(theta), skipped, [theta], count, rate)),
         EVALUATION: (functools.partial(final_accuracies, *parts), (shared, ids)),
     }
     return {

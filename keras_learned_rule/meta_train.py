@@ -23,7 +23,7 @@ def main(argv):
     try:
         parse_gin(FLAGS.gin_file, FLAGS.gin)
         train(FLAGS.run_dir or _default_run_dir(FLAGS.gin_file[-1]), dry_run=FLAGS.dry_run)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
         logging.debug("", exc_info=True)
         sys.exit(f"{type(error).__name__}: {error}")
 

@@ -1,8 +1,8 @@
 """Draws the course of a meta-training run: `python -m keras_learned_rule.plot_run RUN_DIR`."""
 
 import argparse
-import json
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,8 +12,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from keras_learned_rule.hints import PathLike
+from keras_learned_rule.meta.run_log import LOG, finite_number, read_log
 
-LOG, PICTURE = "metrics.jsonl", "run.png"
+PICTURE = "run.png"
 SMOOTHED = 25  # A training curve is smoothed over its length by this.
 NAMED_COEFFICIENTS = 10
 BESIDE = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
@@ -25,7 +26,8 @@ def plot_run(run_dir: PathLike, out: PathLike | None = None) -> Path:
     Panels: meta-loss and few-shot accuracy of the tasks trained on, few-shot accuracy on held-out
     tasks (bands: standard errors; dashed: random initialisation), accuracy by position in the
     inner loop, gradient norm with the shares of clipped and skipped gradients, and merge
-    coefficients. Training curves are running medians; what they smooth is drawn faintly.
+    coefficients. Training curves are running medians; what they smooth is drawn faintly. Lines of
+    the log that cannot be read are left out, with a warning.
 
     Args:
         run_dir: Folder of the run, with the file metrics.jsonl. The run may still be going on.
@@ -37,7 +39,8 @@ def plot_run(run_dir: PathLike, out: PathLike | None = None) -> Path:
 
     Raises:
         FileNotFoundError: There is no such folder, or no log in it.
-        ValueError: The log is empty or damaged, or matplotlib does not know the ending of `out`.
+        ValueError: The log has no line that can be read, or matplotlib does not know the ending
+            of `out`.
 
     Example:
     ```python
@@ -70,34 +73,25 @@ def plot_run(run_dir: PathLike, out: PathLike | None = None) -> Path:
 
 
 def _records(run_dir):
-    """The log as a list of dicts by update, without a last line that a kill has cut off."""
+    """The log as a list of dicts by update."""
     path = run_dir / LOG
     if not path.is_file():
         raise FileNotFoundError(
             f"RUN_DIR must be the folder of a run, with {LOG} in it. Received: {str(run_dir)!r}"
         )
-    lines = path.read_text(errors="replace").splitlines()
-    records = [_record(line) for line in lines]
-    if records and records[-1] is None:
-        records.pop()
-    if None in records:
-        number = records.index(None) + 1
-        raise ValueError(
-            f"Every line of {path} must be a json object with a number 'update'. "
-            f"Received: line {number}, {lines[number - 1][:80]!r}"
-        )
+    records, unreadable = read_log(path)
     if not records:
-        raise ValueError(f"The run must have logged something. Received: {path}, which is empty")
+        raise ValueError(
+            "The run must have logged something. Received: "
+            f"{str(path)!r}, which is empty or damaged ({unreadable} lines that cannot be read)"
+        )
+    if unreadable:
+        warnings.warn(
+            f"Lines of the log that cannot be read are left out. Received: {unreadable} such "
+            f"lines in {str(path)!r}",
+            stacklevel=3,
+        )
     return sorted(records, key=lambda record: record["update"])
-
-
-def _record(line):
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    known = isinstance(record, dict) and isinstance(record.get("update"), (int, float))
-    return record if known else None
 
 
 def _curve(records, *keys):
@@ -107,14 +101,16 @@ def _curve(records, *keys):
         value = record
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
-        if isinstance(value, (int, float)) and np.isfinite(value):
+        value = finite_number(value)
+        if value is not None:
             points[record["update"]] = value  # The last of two at one update.
     return np.array(list(points)), np.array(list(points.values()), float)
 
 
 def _names(records, key):
     """The keys of the dicts that records have under a key, in the order of their appearance."""
-    return list(dict.fromkeys(name for record in records for name in record.get(key) or {}))
+    dicts = (record[key] for record in records if isinstance(record.get(key), dict))
+    return list(dict.fromkeys(name for one in dicts for name in one))
 
 
 def _smooth(values, average=np.median):
@@ -176,10 +172,9 @@ def _held_out(axes, records):
 
 def _positions(axes, records):
     axes.set_title("Few-shot accuracy by inner step")
-    names = sorted(_names(records, "by_position"), key=float)
-    for name, colour in zip(
-        names, colormaps["viridis"](np.linspace(0, 0.9, len(names))), strict=True
-    ):
+    names = [name for name in _names(records, "by_position") if name.isdecimal()]
+    colours = colormaps["viridis"](np.linspace(0, 0.9, len(names)))
+    for name, colour in zip(sorted(names, key=int), colours, strict=True):
         curve = _curve(records, "by_position", name, "accuracy")
         _draw(axes, curve, color=colour, label=f"from step {name}")
 

@@ -65,7 +65,7 @@ def test_a_damaged_one_is_passed_over_with_a_warning(checkpoints, damage):
         newest.write_bytes(b"")
     else:
         flipped(newest, -1 if damage == "flipped" else 40)
-    with pytest.warns(UserWarning, match=f"complete. Received: .*{newest.name}.*before it is used"):
+    with pytest.warns(UserWarning, match=f"complete. Received: .*{newest.name}.*It is passed over"):
         assert checkpoints.newest() == 10
     np.testing.assert_array_equal(checkpoints.load(10, STATE)["theta"]["b/x"], THETA["b/x"] + 10)
 
@@ -75,6 +75,32 @@ def test_all_damaged_is_none(checkpoints):
         file.write_bytes(b"?")
     with pytest.warns(UserWarning):
         assert checkpoints.newest() == -1
+
+
+def test_a_damaged_one_does_not_count_among_those_that_are_kept(checkpoints):
+    files(checkpoints)[-1].write_bytes(b"?")
+    for update in (11, 12, 13):
+        checkpoints.save(update, STATE)
+    assert [int(file.name[7:16]) for file in files(checkpoints)] == [12, 13, 15]
+
+
+def test_one_of_another_type_or_update_is_damaged(checkpoints):
+    newest = files(checkpoints)[-1]
+    content = newest.read_bytes()
+    for old, new in ((b'\\"update\\": 15', b'\\"update\\": 16'), (b'"F32"', b'"I32"')):
+        assert content.count(old)
+        newest.write_bytes(content.replace(old, new, 1))
+        with pytest.warns(UserWarning, match="damaged"):
+            assert checkpoints.newest() == 10
+
+
+def test_one_that_may_not_be_opened_is_an_error(checkpoints, monkeypatch):
+    def fail(path, mode):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr("keras_learned_rule.meta.checkpoint.open", fail, raising=False)
+    with pytest.raises(PermissionError, match="000015.0.safetensors"):
+        checkpoints.newest()
 
 
 def test_another_shape_or_array_is_an_error_that_names_it(checkpoints):

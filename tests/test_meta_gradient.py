@@ -216,10 +216,14 @@ def test_theta_moves_by_the_mean_over_tasks_and_not_without_gradients():
         {"a": np.float32([3.0, 0.0]), "b": np.float32([[1.0]])},
         {"a": np.float32([1.0, 0.0]), "b": np.float32([[-3.0]])},
     ]
-    theta_1, adam_1 = meta_update(theta, adam_start(theta), gradients, 4.0, 0.1)
+    theta_1, adam_1, skipped = meta_update(theta, adam_start(theta), 7.0, gradients, 4.0, 0.1)
+    assert skipped == 0
     # Adam's first update has the size of its rate.
     np.testing.assert_allclose(theta_1["a"], [0.9, 2.0], atol=1e-5)
     np.testing.assert_allclose(theta_1["b"], [[3.1]], atol=1e-5)
     np.testing.assert_allclose(adam_1.mean["a"], [0.1, 0.0], rtol=1e-5)
     nothing = [{name: 0 * g for name, g in gradient.items()} for gradient in gradients]
-    meta_cases.assert_equal(meta_update(theta_1, adam_1, nothing, 4.0, 0.1), (theta_1, adam_1))
+    for still in (nothing, gradients):
+        rate = 0.1 if still is nothing else np.inf
+        again = meta_update(theta_1, adam_1, 7.0, still, 4.0, rate)
+        meta_cases.assert_equal(again, (theta_1, adam_1, 8.0))

@@ -27,6 +27,7 @@ def trainer(rule=meta_cases.RULE):
         buckets=BUCKETS,
         sources=POOLS,
         problem=meta_cases.problem(clip_norm=0.5),
+        skipped_updates=3,
         theta_arrays=functools.partial(init_theta, rule),
     )
 
@@ -111,6 +112,7 @@ def test_counts_are_of_tasks():
     assert made["restarted"] == pytest.approx(
         np.mean(np.concatenate([r.diverged for r in results]))
     )
+    assert made["skipped_updates"] == 3
     assert made["skipped"] == 0 and made["inner_steps"] == pytest.approx(30 / 3)
 
 

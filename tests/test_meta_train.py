@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import meta_cases
 import numpy as np
@@ -89,13 +91,12 @@ def test_a_finished_run_has_nothing_left_to_do(finished, capsys):
     assert (folder / "metrics.jsonl").read_bytes() == log
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_run_with_a_checkpoint(finished, tmp_path, monkeypatch, capsys, number):
+def test_a_signal_ends_the_run_with_a_checkpoint(finished, tmp_path, monkeypatch, capsys):
     whole, update = finished[1], MetaTrainer.update
 
     def interrupted(trainer):
         if trainer.updates_done == 2:
-            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), signal.SIGINT)
         return update(trainer)
 
     monkeypatch.setattr(MetaTrainer, "update", interrupted)
@@ -104,20 +105,47 @@ def test_a_signal_ends_the_run_with_a_checkpoint(finished, tmp_path, monkeypatch
     monkeypatch.undo()
     resumed = run(tmp_path)
     assert resumed.updates_done == 6
-    meta_cases.assert_equal(resumed.theta_arrays(), whole.theta_arrays())
+    meta_cases.assert_equal(resumed.state(), whole.state())
 
 
-def test_lines_newer_than_the_checkpoint_are_written_again(finished, tmp_path):
-    run(tmp_path)
-    log = tmp_path / "metrics.jsonl"
-    newest = sorted((tmp_path / "checkpoints").iterdir())[-1]
-    newest.write_bytes(newest.read_bytes()[:-1])
-    log.write_text(log.read_text() + '{"update": 7, "me')
-    with pytest.warns(UserWarning, match="before it is used"):
-        run(tmp_path)
-    kept = [{k: r[k] for k in ("update", "meta_loss") if k in r} for r in records(tmp_path)]
-    expected = [{k: r[k] for k in ("update", "meta_loss") if k in r} for r in records(finished[0])]
-    assert kept == expected
+def test_a_run_that_diverges_keeps_its_best_theta_and_says_so(tmp_path):
+    with pytest.raises(FloatingPointError, match="has diverged after 6 .*Received: 5 such meta"):
+        run(tmp_path, learning_rate=1e6, max_skipped_updates=4, updates=9)
+    last, best = (UpdateRule.load(tmp_path / f"{name}.safetensors") for name in ("last", "best"))
+    assert np.abs(last.theta["merge/step"]).max() > 1e5 > np.abs(best.theta["merge/step"]).max()
+    assert last.provenance["meta_updates"] == records(tmp_path)[-1]["update"] == 6
+    assert [r["stopped"] for r in records(tmp_path) if "stopped" in r] == ["diverged"]
+
+
+DIVERGING = """
+include "gin_configs/quick.gin"
+train.learning_rate = 1e6
+train.max_skipped_updates = 4
+train.evaluation_steps = 5
+Horizon.lengths = (4, 9)
+Horizon.truncations = (2,)
+Intervals.log = 2
+TaskFamily.buckets = 1
+TaskFamily.tasks = 1
+NetworkDistribution.depths = (1, 1)
+NetworkDistribution.widths = (8, 8)
+"""
+
+
+@pytest.mark.slow
+def test_the_command_of_a_run_that_diverges_fails_and_so_on_jax(tmp_path):
+    pytest.importorskip("jax")
+    (tmp_path / "diverging.gin").write_text(DIVERGING)
+    command = [sys.executable, "-m", "keras_learned_rule.meta_train", "--gin_file", "diverging.gin"]
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 1
+    assert "\nFloatingPointError: Meta-training has diverged" in f"\n{done.stderr}"
+    folder = tmp_path / "runs" / "diverging"
+    assert records(folder)[-1]["stopped"] == "diverged"
+    assert np.abs(UpdateRule.load(folder / "best.safetensors").theta["merge/step"]).max() < 100
 
 
 def test_other_settings_are_refused_and_named(finished):
@@ -168,6 +196,7 @@ def test_patterns_freeze_what_they_match(finished, tmp_path):
     [
         ({"updates": 0}, "updates must be an integer of at least 1. Received: 0"),
         ({"families": []}, "families must hold at least one TaskFamily. Received: none"),
+        ({"max_skipped_updates": 0}, "max_skipped_updates must be an integer .*Received: 0"),
         ({"clip_norm": 0.0}, "clip_norm must be positive. Received: 0.0"),
         (
             {"rule": RuleSpec.published(output_width=8), "families": [meta_cases.family()]},

@@ -146,10 +146,13 @@ def test_non_finite_gradients_are_skipped_counted_and_move_nothing():
     theta["merge/log_temperature"] = np.full(3, -400.0, "float32")  # exp(-400) is 0.
     trainer = meta_cases.trainer(theta=theta)
     before = trainer.state()
-    assert run(trainer, 2)[-1]["skipped"] == 1.0
+    records = run(trainer, 2)
+    assert [(r["skipped"], r["skipped_updates"]) for r in records] == [(1.0, 1), (1.0, 2)]
     after = trainer.state()
     meta_cases.assert_equal(after["theta"], before["theta"])
     meta_cases.assert_equal(after["adam"], before["adam"])
+    trainer.restore({**before, "skipped": after["skipped"]}, 2)
+    assert trainer.skipped_updates == 2
 
 
 @pytest.mark.slow

@@ -126,6 +126,27 @@ def test_keys_that_some_records_lack_leave_gaps(tmp_path, drawn):
     assert lines(axes[ACCURACY])["cifar10"] == [[20], [0.1]]
 
 
+def test_lines_that_cannot_be_read_are_left_out_with_a_warning(tmp_path, drawn):
+    write(tmp_path, training(10), training(20))
+    log = tmp_path / "metrics.jsonl"
+    first, second = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"\n" + first + b'{"update": 15, "me\n{"meta_loss": 1}\n\xff\n' + second)
+    with pytest.warns(UserWarning, match="left out. Received: 3 such lines in '"):
+        axes = drawn(tmp_path)
+    assert lines(axes[LOSS])["all"][0] == [10, 20]
+
+
+ODD = (None, "3", [1], {"0": 1}, {"x": {"accuracy": "y"}}, True, 10**400, -float("inf"))
+
+
+def test_values_of_another_kind_leave_gaps(tmp_path, drawn):
+    keys = training(0) | evaluation(0)
+    odd = [{key: value for key in keys} | {"update": 15} for value in ODD]
+    axes = drawn(write(tmp_path, training(10), *odd, training(20)))
+    assert lines(axes[LOSS])["all"][0] == [10, 20]
+    assert list(lines(axes[POSITIONS])) == ["from step 0", "from step 100"]
+
+
 @pytest.mark.parametrize("tail", ['{"update": 30, "meta_', '{"upd\xff', '{"update"', "3", "{}"])
 def test_a_last_line_that_a_kill_cut_off_is_ignored(tmp_path, drawn, tail):
     axes = drawn(write(tmp_path, training(10), training(20), tail=tail))
@@ -155,8 +176,8 @@ def test_a_missing_folder_and_an_empty_or_damaged_log_are_named(tmp_path):
         plot_run(tmp_path)
     with pytest.raises(ValueError, match="must have logged something. Received: .*which is empty"):
         plot_run(write(tmp_path))
-    write(tmp_path, training(10), tail="damaged\n" + json.dumps(training(20)) + "\n")
-    with pytest.raises(ValueError, match="Received: line 2, 'damaged'"):
+    write(tmp_path, tail="damaged\n")
+    with pytest.raises(ValueError, match="damaged .1 lines that cannot be read"):
         plot_run(tmp_path)
     with pytest.raises(ValueError, match="out must end in one of .*'png'.*Received: 'run.xyz'"):
         plot_run(write(tmp_path, training(10)), "run.xyz")

@@ -1,8 +1,8 @@
 """Checkpoints: a tree of arrays in one file that is either complete and intact, or noticed."""
 
-import errno
 import hashlib
 import json
+import os
 import warnings
 from pathlib import Path
 
@@ -11,20 +11,25 @@ import safetensors
 import safetensors.numpy
 from keras import tree
 
+from keras_learned_rule.meta.disk import clear_write_errors
 from keras_learned_rule.rule.files import remove_unfinished, write_atomically
 
-FORMAT_VERSION, HEADER_KEY, KEPT = 1, "keras_learned_rule_checkpoint", 2
+FORMAT_VERSION, HEADER_KEY, KEPT = 2, "keras_learned_rule_checkpoint", 2
+# What a damaged file may lead to while it is read.
+NOT_READ = (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError)
 
 
 class Checkpoints:
     """The newest checkpoints of one process of a run.
 
     A file is written beside its final name, synced and renamed, so a kill leaves no half of one
-    under that name; a digest notices what disks do.
+    under that name; a digest notices what disks do. Files with other names are left alone.
 
     Args:
         folder: Where they are.
-        process: Index of the process: each has files of its own.
+        process: Index of the process: each has files of its own. Defaults to `0`.
+        run: Str, different for runs with different settings: a run goes on from none but its own.
+            Defaults to `""`.
 
     Example:
     ```python
@@ -38,8 +43,8 @@ class Checkpoints:
     ```
     """
 
-    def __init__(self, folder, process=0):
-        self.folder, self._suffix = Path(folder), f".{process}.safetensors"
+    def __init__(self, folder, process=0, run=""):
+        self.folder, self._suffix, self._run = Path(folder), f".{process}.safetensors", run
         remove_unfinished(self.folder, f".update-*{self._suffix}")
 
     def save(self, update, state):
@@ -49,23 +54,29 @@ class Checkpoints:
             OSError: It cannot be written; older checkpoints stay.
         """
         arrays = dict(_named(state))
-        header = {"format_version": FORMAT_VERSION, "update": update, "digest": _digest(arrays)}
+        header = {"format_version": FORMAT_VERSION, "update": update, "run": self._run}
+        header["digest"] = _digest(header, arrays)
         content = safetensors.numpy.save(arrays, {HEADER_KEY: json.dumps(header)})
-        try:
+        with clear_write_errors(self._path(update)):
             write_atomically(self._path(update), content)
-        except OSError as error:
-            raise _cannot_write(self.folder, error) from error
-        for old in self._updates()[:-KEPT]:
-            self._path(old).unlink(missing_ok=True)
+            for old in [u for u in self._updates() if u <= update][:-KEPT]:
+                self._path(old).unlink(missing_ok=True)
 
     def newest(self):
-        """The number of updates of the newest intact checkpoint, or -1; warns of damaged ones."""
+        """The number of updates of the newest intact checkpoint, or -1; warns of damaged ones.
+
+        Raises:
+            ValueError: It is of a run with other settings.
+            OSError: It cannot be opened.
+        """
         for update in reversed(self._updates()):
             try:
-                _read(self._path(update))
-                return update
+                header, _ = self._read(update)
             except ValueError as error:
-                warnings.warn(f"{error} The checkpoint before it is used.", stacklevel=2)
+                warnings.warn(f"{error} It is passed over.", stacklevel=2)
+                continue
+            self._check_run(update, header)
+            return update
         return -1
 
     def load(self, update, like):
@@ -81,8 +92,7 @@ class Checkpoints:
         Raises:
             ValueError: It is damaged, or of a run with another rule, networks or tasks.
         """
-        path = self._path(update)
-        arrays = _read(path)
+        _, arrays = self._read(update)
         expected = dict(_named(like))
         other = sorted(
             name
@@ -94,7 +104,7 @@ class Checkpoints:
         if other:
             raise ValueError(
                 "A checkpoint must be of the same rule, networks, tasks and estimator as the run. "
-                f"Received: {str(path)!r} with other arrays {other[:5]}"
+                f"Received: {str(self._path(update))!r} with other arrays {other[:5]}"
             )
         return tree.pack_sequence_as(like, [arrays[name] for name in expected])
 
@@ -102,8 +112,38 @@ class Checkpoints:
         return self.folder / f"update-{update:09d}{self._suffix}"
 
     def _updates(self):
-        names = [path.name for path in self.folder.glob(f"update-*{self._suffix}")]
-        return sorted(int(name.split("-")[1].split(".")[0]) for name in names)
+        found = []
+        for path in self.folder.glob(f"update-*{self._suffix}"):
+            number = path.name.removeprefix("update-").removesuffix(self._suffix)
+            if number.isdecimal() and path == self._path(int(number)) and path.is_file():
+                found.append(int(number))
+        return sorted(found)
+
+    def _read(self, update):
+        """(header, arrays) of a checkpoint that is intact, and under its own name."""
+        path = self._path(update)
+        with open(path, "rb"):  # What may not be opened is not damaged.
+            pass
+        try:
+            with safetensors.safe_open(path, framework="np") as file:
+                header = json.loads(file.metadata()[HEADER_KEY])
+                arrays = {name: file.get_tensor(name) for name in file.keys()}
+                digest = header.pop("digest")
+            intact = digest == _digest(header, arrays) and header.get("update") == update
+        except (*NOT_READ, safetensors.SafetensorError):
+            intact = False
+        if not intact:
+            raise ValueError(f"A checkpoint must be complete. Received: {str(path)!r}, damaged.")
+        return header, arrays
+
+    def _check_run(self, update, header):
+        if (header.get("format_version"), header.get("run")) != (FORMAT_VERSION, self._run):
+            raise ValueError(
+                "A run goes on from its own checkpoints alone: give another run_dir, or take the "
+                "checkpoints of other runs out of this one. Received: "
+                f"{os.fspath(self._path(update))!r} of a run with other settings or of another "
+                "version"
+            )
 
 
 def _named(state):
@@ -111,32 +151,9 @@ def _named(state):
         yield "/".join(map(str, path)), np.array(leaf, order="C")
 
 
-def _digest(arrays):
-    digest = hashlib.sha256()
+def _digest(header, arrays):
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name in sorted(arrays):
-        digest.update(name.encode() + arrays[name].tobytes())
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
     return digest.hexdigest()
-
-
-def _read(path):
-    try:
-        with safetensors.safe_open(path, framework="np") as file:
-            header = json.loads((file.metadata() or {})[HEADER_KEY])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
-            intact = header["digest"] == _digest(arrays)
-    except (OSError, KeyError, ValueError, safetensors.SafetensorError):
-        intact = False
-    if not intact:
-        raise ValueError(f"A checkpoint must be complete. Received: {str(path)!r}, damaged.")
-    return arrays
-
-
-def _cannot_write(folder, error):
-    if error.errno == errno.ENOSPC:
-        advice = "the disk is full; free some space and start the same command again"
-    else:
-        advice = "make the folder writable and start the same command again"
-    return OSError(
-        error.errno,
-        f"Checkpoints cannot be written, {advice}. Received: {str(folder)!r}: {error.strerror}",
-    )

@@ -129,23 +129,26 @@ def _clipped(gradient, clip_norm):
     return {name: ops.where(finite, g * scale, 0.0) for name, g in gradient.items()}, norm
 
 
-def meta_update(theta, adam, gradients, counts, learning_rate):
+def meta_update(theta, adam, skipped, gradients, counts, learning_rate):
     """One update of theta by the mean gradient of all tasks.
 
     Args:
         theta: Dict of tensors.
         adam: The `AdamState`.
+        skipped: Number of updates that were skipped since the last that was not, a scalar.
         gradients: List of gradients, each a sum over the tasks of a bucket.
         counts: Number of all those tasks, a scalar.
         learning_rate: Scalar.
 
     Returns:
-        (theta, adam). Both stay as they are if no task had a gradient, so that the memory of past
-        gradients does not go on moving theta.
+        (theta, adam, skipped). An update is skipped if no task had a gradient, so that the memory
+        of past gradients does not go on moving theta, or if theta would not be finite: theta and
+        Adam stay as they are.
     """
     mean = {name: sum(g[name] for g in gradients) / counts for name in theta}
-    anything = ops.any(ops.stack([ops.any(g != 0) for g in mean.values()]))
     updated = adam_update(theta, adam, mean, learning_rate)
-    return tree.map_structure(
-        lambda new, old: ops.where(anything, new, old), updated, (theta, adam)
-    )
+    anything = ops.any(ops.stack([ops.any(g != 0) for g in mean.values()]))
+    finite = ops.all(ops.stack([ops.all(ops.isfinite(a)) for a in updated[0].values()]))
+    good = ops.logical_and(anything, finite)
+    kept = tree.map_structure(lambda new, old: ops.where(good, new, old), updated, (theta, adam))
+    return *kept, ops.where(good, 0.0, skipped + 1.0)

@@ -38,8 +38,9 @@ class Window:
         Returns:
             A json-able dict: "meta_loss" and "accuracy" of the tasks whose numbers are finite,
             "gradient_norm" (mean before clipping), "clipped" and "skipped" (shares of tasks whose
-            gradient was above the limit, and not finite), "restarted" (share of inner loops that
-            had diverged), "inner_steps" (mean K), "by_data" and "by_position" (loss and accuracy
+            gradient was above the limit, and not finite), "skipped_updates" (number of the latest
+            updates that moved nothing), "restarted" (share of inner loops that had diverged),
+            "inner_steps" (mean K), "by_data" and "by_position" (loss and accuracy
             by data set, and by the first inner step of a bin), "merge" (the rule's merge
             parameters by name).
         """
@@ -56,6 +57,7 @@ class Window:
             "gradient_norm": float(kept.mean()),
             "clipped": float(np.mean(kept > self._trainer.problem.clip_norm)),
             "skipped": float(1.0 - finite.mean()),
+            "skipped_updates": self._trainer.skipped_updates,
             "restarted": float(restarted.mean()),
             "inner_steps": float(np.mean(truncations)),
             "by_data": _by(steps, "name"),

@@ -12,6 +12,8 @@ import numpy as np
 
 from keras_learned_rule.meta.field_checks import check_integer
 from keras_learned_rule.meta.metrics import Window
+from keras_learned_rule.meta.run_folder import BEST
+from keras_learned_rule.meta.run_log import finite_number
 
 SHOWN, SHOWN_LAST = ("meta_loss", "accuracy", "gradient_norm"), ("held_out_accuracy",)
 
@@ -31,38 +33,79 @@ class Intervals:
 
 
 class Run:
-    """The loop of a run, with its log, evaluations and checkpoints."""
+    """The loop of a run, with its log, evaluations and checkpoints.
+
+    Args:
+        folder: A `RunFolder`.
+        trainer: A `MetaTrainer`.
+        evaluator: An `Evaluator`.
+        evaluation_steps: Inner steps of the evaluations.
+        intervals: An `Intervals`.
+        updates: Number of meta-updates of the whole run.
+        max_skipped_updates: So many skipped meta-updates in a row end the run.
+        tensorboard: Whether to write TensorBoard files. Defaults to `False`.
+    """
 
     def __init__(
-        self, folder, trainer, evaluator, evaluation_steps, intervals, updates, tensorboard
+        self,
+        folder,
+        trainer,
+        evaluator,
+        evaluation_steps,
+        intervals,
+        updates,
+        max_skipped_updates,
+        tensorboard=False,
     ):
         self.folder, self.trainer, self.evaluator = folder, trainer, evaluator
         self.evaluation_steps, self.intervals, self.updates = evaluation_steps, intervals, updates
+        self.max_skipped_updates = max_skipped_updates
         self.window, self.board = Window(trainer), None
-        if tensorboard and trainer.engine.process == 0:
-            from keras_learned_rule.meta.tensorboard import TensorBoardLog
-
-            self.board = TensorBoardLog(folder.path / "tensorboard")
+        self._tensorboard = tensorboard and trainer.engine.process == 0
 
     def go(self):
-        """Runs what is left of the meta-updates, from the latest checkpoint on."""
-        trainer, first, records = self.trainer, self.trainer.updates_done, self.folder.records()
-        self.began = time.time() - max((r.get("seconds", 0.0) for r in records), default=0.0)
-        self.best = max((r["held_out_accuracy"] for r in records if "evaluation" in r), default=-1)
+        """Does what is left of the run.
+
+        Raises:
+            FloatingPointError: The run has diverged. All that it leaves has been written.
+            ValueError: The folder holds another run. Nothing has changed.
+            OSError: The folder cannot be written, or another run uses it.
+        """
+        with self.folder.in_use():
+            self._begin()
+            with _stop_signals() as stopped:
+                self._loop(stopped)
+            if self.board:
+                self.board.close()
+            if self._diverged:
+                raise FloatingPointError(self._divergence())
+            print(f"\n{self._ending()}", flush=True)
+
+    def _begin(self):
+        restored = self.folder.restore(self.trainer)
+        if self._tensorboard:
+            from keras_learned_rule.meta.tensorboard import TensorBoardLog
+
+            self.board = TensorBoardLog(self.folder.path / "tensorboard")
+        seconds = [finite_number(r.get("seconds")) or 0.0 for r in self.folder.log.records()]
+        self.began = time.time() - max(seconds, default=0.0)
         self.logged = time.time()
+        self.best, self.skipped = self.folder.best_accuracy(), self.trainer.skipped_updates
+        if restored:
+            done = self.trainer.updates_done
+            print(f"Continuing {self.folder.path} after {done} meta-updates", flush=True)
+        else:
+            self._evaluate()
+            self.folder.checkpoint(self.trainer)
+
+    def _loop(self, stopped):
+        trainer, first = self.trainer, self.trainer.updates_done
         bar = keras.utils.Progbar(
             self.updates - first, stateful_metrics=SHOWN + SHOWN_LAST, unit_name="update"
         )
-        if not records:
-            self._evaluate()
-            self.folder.checkpoint(trainer)
-        with _stop_signals() as stopped:
-            while trainer.updates_done < self.updates and not stopped:
-                self.window.add(trainer.update())
-                bar.update(trainer.updates_done - first, self._after_update(bool(stopped)))
-        if self.board:
-            self.board.close()
-        print(f"\n{_ending(trainer.updates_done, self.updates)}", flush=True)
+        while trainer.updates_done < self.updates and not stopped and not self._diverged:
+            self.window.add(trainer.update())
+            bar.update(trainer.updates_done - first, self._after_update(bool(stopped)))
 
     def _after_update(self, stopping):
         done, shown = self.trainer.updates_done, []
@@ -72,9 +115,13 @@ class Run:
             shown += [(name, record[name]) for name in SHOWN if record[name] is not None]
         if done % self.intervals.evaluate == 0 or last:
             shown += self._evaluate()
-        if done % self.intervals.checkpoint == 0 or last or stopping:
+        if done % self.intervals.checkpoint == 0 or last or stopping or self._diverged:
             self.folder.checkpoint(self.trainer)
         return shown
+
+    @property
+    def _diverged(self):
+        return self.skipped >= self.max_skipped_updates
 
     def _log_window(self):
         now, inner_steps = time.time(), self.window.inner_steps
@@ -88,11 +135,14 @@ class Run:
             "inner_steps_a_second": inner_steps / elapsed,
             **record,
         }
+        self.skipped = record["skipped_updates"]
+        if self._diverged:
+            record["stopped"] = "diverged"
         self._write(record)
         return record
 
     def _write(self, record):
-        self.folder.log(record)
+        self.folder.log.append(record)
         if self.board:
             self.board.write(record)
 
@@ -113,7 +163,8 @@ class Run:
         }
         if accuracy > self.best:
             self.best = accuracy
-            self.folder.save_rule("best", self.trainer, held_out=evaluation)
+            scored = {"held_out": evaluation, "held_out_accuracy": accuracy}
+            self.folder.save_rule(BEST, self.trainer, **scored)
         # Logged last: a run killed before this line evaluates again.
         self._write(
             {
@@ -129,11 +180,25 @@ class Run:
     def _random(self):
         return self.evaluator(self.trainer.theta_arrays(), steps=0)
 
+    def _ending(self):
+        done = self.trainer.updates_done
+        if done < self.updates:
+            return f"Stopped after {done} meta-updates; the same command continues."
+        skipped = f", the last {self.skipped} without a finite meta-gradient" * (self.skipped > 0)
+        files = " and ".join(self.folder.theta_files())
+        return f"All {self.updates} meta-updates are done{skipped}. Theta files: {files}"
 
-def _ending(done, updates):
-    if done < updates:
-        return f"Stopped after {done} meta-updates; the same command continues."
-    return f"All {updates} meta-updates are done; last.safetensors and best.safetensors hold theta."
+    def _divergence(self):
+        best = str(self.folder.path / BEST)
+        kept = f"start it from the best theta (train.start_from = {best!r})"
+        if BEST not in self.folder.theta_files():
+            kept = "name held-out tasks (train.held_out), for which the best theta is kept"
+        return (
+            f"Meta-training has diverged after {self.trainer.updates_done} meta-updates: no task "
+            "has a finite meta-gradient, and theta stands still. In another run_dir, take a lower "
+            f"train.learning_rate, or {kept}. Received: {self.skipped} such meta-updates in a row, "
+            f"with train.max_skipped_updates = {self.max_skipped_updates}"
+        )
 
 
 @contextlib.contextmanager

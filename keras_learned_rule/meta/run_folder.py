@@ -1,14 +1,24 @@
 """The folder of a meta-training run: log, checkpoints, theta files, and what it was run with."""
 
+import contextlib
 import difflib
+import hashlib
 import json
 import os
+import warnings
 from pathlib import Path
 
 from keras_learned_rule.meta.checkpoint import Checkpoints
-from keras_learned_rule.rule.files import remove_unfinished, save_theta, write_atomically
+from keras_learned_rule.meta.disk import check_writable, clear_write_errors, only_user
+from keras_learned_rule.meta.run_log import LOG, RunLog, finite_number
+from keras_learned_rule.rule.files import (
+    load_theta,
+    remove_unfinished,
+    save_theta,
+    write_atomically,
+)
 
-METRICS, CONFIG = "metrics.jsonl", "run.json"
+CONFIG, OPERATIVE, BEST, LAST = "run.json", "config.gin", "best.safetensors", "last.safetensors"
 
 
 class RunFolder:
@@ -24,20 +34,33 @@ class RunFolder:
         provenance: Json-able dict of versions and revision, for `run.json` and theta files.
         process: Index of this process.
 
-    Raises:
-        ValueError: The folder holds a run with another configuration.
-        OSError: The folder cannot be written.
+    Attributes:
+        log: The `RunLog`.
     """
 
     def __init__(self, path, config, provenance, process=0):
         self.path, self.config, self.provenance = Path(path), config, provenance
-        self._writes = process == 0
-        _check_writable(self.path, process)
-        if self._writes:
-            for name in (METRICS, CONFIG, "config.gin", "last.safetensors", "best.safetensors"):
-                remove_unfinished(self.path, f".{name}")
-        self._check_config(json.loads(json.dumps(config)))
-        self._checkpoints = Checkpoints(self.path / "checkpoints", process)
+        self._process, self._writes = process, process == 0
+        self.log = RunLog(self.path, self._writes)
+
+    @contextlib.contextmanager
+    def in_use(self):
+        """Within it the folder is this run's alone, and ready.
+
+        Raises:
+            ValueError: The folder holds a run with another configuration.
+            OSError: The folder cannot be written, or another run uses it.
+        """
+        check_writable(self.path, self._process)
+        with only_user(self.path, self._process):
+            if self._writes:
+                for name in (LOG, CONFIG, OPERATIVE, LAST, BEST):
+                    remove_unfinished(self.path, f".{name}")
+            config = json.dumps(self.config, sort_keys=True)
+            self._check_config(json.loads(config))
+            run = hashlib.sha256(config.encode()).hexdigest()
+            self._checkpoints = Checkpoints(self.path / "checkpoints", self._process, run)
+            yield
 
     def restore(self, trainer):
         """Continues from the newest checkpoint that all processes have, if there is one.
@@ -47,20 +70,26 @@ class RunFolder:
 
         Returns:
             Whether there was one.
+
+        Raises:
+            ValueError: The checkpoint is of another run. Nothing has changed.
         """
         update = trainer.engine.least(self._checkpoints.newest())
         if update >= 0:
             trainer.restore(self._checkpoints.load(update, trainer.state()), update)
-        self._keep_lines(update)
+        self.log.rewind(update)
+        self._write_config()
+        if update >= 0 and self._provenance(LAST).get("meta_updates") != update:
+            self.save_rule(LAST, trainer)
         return update >= 0
 
     def checkpoint(self, trainer):
         """Writes a checkpoint, and theta as `last.safetensors`."""
         self._checkpoints.save(trainer.updates_done, trainer.state())
-        self.save_rule("last", trainer)
+        self.save_rule(LAST, trainer)
 
     def save_rule(self, name, trainer, **provenance):
-        """Writes the trainer's theta as NAME.safetensors, with all that says where it came from."""
+        """Writes the trainer's theta as a file, with all that says where it came from."""
         if self._writes:
             provenance = {
                 "meta_updates": trainer.updates_done,
@@ -69,52 +98,55 @@ class RunFolder:
                 **provenance,
             }
             spec, theta = trainer.problem.rule, trainer.theta_arrays()
-            save_theta(self.path / f"{name}.safetensors", spec, theta, provenance)
+            with clear_write_errors(self.path / name):
+                save_theta(self.path / name, spec, theta, provenance)
 
-    def log(self, record):
-        """Appends a dict to the log."""
-        if self._writes:
-            with open(self.path / METRICS, "a") as file:
-                file.write(json.dumps(record) + "\n")
+    def best_accuracy(self):
+        """The held-out accuracy of `best.safetensors`, or -1 without a file that can be read."""
+        accuracy = finite_number(self._provenance(BEST).get("held_out_accuracy"))
+        return -1.0 if accuracy is None else accuracy
 
-    def records(self):
-        """The log as a list of dicts; a line that a kill cut off is left out."""
-        path = self.path / METRICS
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+    def theta_files(self):
+        """The names of the theta files that are there."""
+        return [name for name in (LAST, BEST) if (self.path / name).exists()]
 
-    def _keep_lines(self, update):
-        if self._writes:
-            kept = [r for r in self.records() if r["update"] <= update]
-            text = "".join(json.dumps(r) + "\n" for r in kept)
-            write_atomically(self.path / METRICS, text.encode())
+    def _provenance(self, name):
+        """Of a theta file; empty if it is missing or, with a warning, damaged."""
+        try:
+            return load_theta(self.path / name)[2]
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            warnings.warn(f"{error} The run goes on as without this file.", stacklevel=2)
+            return {}
 
     def _check_config(self, config):
         path = self.path / CONFIG
-        if path.exists():
-            before = json.loads(path.read_text())["config"]
-            if before != config:
-                raise ValueError(
-                    "run_dir must be new or hold a run with the same configuration. Received: "
-                    f"run_dir={os.fspath(self.path)!r} with {_difference(before, config)}"
-                )
-        elif self._writes:
-            content = {"config": config, **self.provenance}
-            write_atomically(path, json.dumps(content, indent=1, sort_keys=True).encode())
-            operative = self.provenance["operative_config"]
-            write_atomically(self.path / "config.gin", operative.encode())
+        before = _config_of(path) if path.exists() else config
+        if before != config:
+            raise ValueError(
+                "run_dir must be new or hold a run with the same configuration. Received: "
+                f"run_dir={os.fspath(self.path)!r} with {_difference(before, config)}"
+            )
+
+    def _write_config(self):
+        if self._writes and not (self.path / CONFIG).exists():
+            content = {"config": self.config, **self.provenance}
+            with clear_write_errors(self.path / CONFIG):
+                operative = self.provenance["operative_config"]
+                write_atomically(self.path / OPERATIVE, operative.encode())
+                # Last: what a kill has left out is written again.
+                content = json.dumps(content, indent=1, sort_keys=True)
+                write_atomically(self.path / CONFIG, content.encode())
 
 
-def _check_writable(path, process):
-    trial = path / f".writable.{process}"
+def _config_of(path):
     try:
-        write_atomically(trial, b"")
-        trial.unlink()
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"run_dir must be a folder that can be written. Received: {os.fspath(path)!r}: "
-            f"{error.strerror}",
+        return json.loads(path.read_bytes())["config"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"{CONFIG} must be as the run has written it. Remove it and start again: checkpoints "
+            f"also tell whether the settings are the same. Received: {os.fspath(path)!r}, damaged"
         ) from error
 
 

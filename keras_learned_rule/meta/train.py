@@ -49,6 +49,7 @@ def train(
     frozen: Sequence[str] = (),
     evaluation_steps: int = 300,
     intervals: Intervals | None = None,
+    max_skipped_updates: int = 100,
     start_from: PathLike | None = None,
     tensorboard: bool = False,
     dry_run: bool = False,
@@ -80,6 +81,9 @@ def train(
             of files, such as `"merge/shallow/*"`. Defaults to `()`.
         evaluation_steps: Inner steps of the evaluations.
         intervals: Defaults to `Intervals()`.
+        max_skipped_updates: The run ends as diverged after so many meta-updates in a row that
+            left theta as it is, since no task had a finite meta-gradient other than zero. Looked
+            at when the log is written. Defaults to `100`.
         start_from: Preset or theta file to start from, of the same rule or of one that knows less
             (see `starting_theta`). Defaults to `init_theta`.
         tensorboard: Whether to write TensorBoard files to run_dir/tensorboard.
@@ -91,7 +95,8 @@ def train(
 
     Raises:
         ValueError: A setting is out of range, or run_dir holds a run with another configuration.
-        OSError: run_dir cannot be written.
+        OSError: run_dir cannot be written, or another run uses it.
+        FloatingPointError: Meta-training has diverged. run_dir holds the best theta.
 
     Example:
     ```python
@@ -116,6 +121,7 @@ def train(
     settings = _plain(dict(locals()))
     check_integer("updates", updates, least=1)
     check_integer("evaluation_steps", evaluation_steps, least=1)
+    check_integer("max_skipped_updates", max_skipped_updates, least=1)
     # First of all: some strategies must be made before TensorFlow has computed anything.
     engine = None if dry_run else make_engine()
     theta = starting_theta(start_from, rule, seed)
@@ -135,9 +141,8 @@ def train(
     origin = {**provenance(), "operative_config": operative_config()}
     folder = RunFolder(run_dir, config, origin, engine.process)
     print(f"Meta-training on {engine.described}; at most {_programs(trainer)} programs", flush=True)
-    if folder.restore(trainer):
-        print(f"Continuing {run_dir} after {trainer.updates_done} meta-updates", flush=True)
-    Run(folder, trainer, evaluator, evaluation_steps, intervals, updates, tensorboard).go()
+    limits = intervals, updates, max_skipped_updates
+    Run(folder, trainer, evaluator, evaluation_steps, *limits, tensorboard).go()
     return trainer
 
 

@@ -116,8 +116,9 @@ class MetaTrainer:
             gradients.append(gradient)
             results.append(BucketResult(index, truncation, result))
         tasks = sum(self.buckets[index].tasks for index in used)
-        self._theta, self._adam = self._meta_update(
-            self._theta, self._adam, gradients, self._scalar(tasks), self._scalar(self.rate)
+        scalars = self._scalar(tasks), self._scalar(self.rate)
+        self._theta, self._adam, self._skipped = self._meta_update(
+            self._theta, self._adam, self._skipped, gradients, *scalars
         )
         self.updates_done += 1
         return results
@@ -127,6 +128,11 @@ class MetaTrainer:
         """Adam's learning rate of the next update."""
         done = min(1.0, self.updates_done / self._updates)
         return self._learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
+
+    @property
+    def skipped_updates(self):
+        """Number of updates that moved nothing since the last that did; see `meta_update`."""
+        return int(self.engine.fetch_shared(self._skipped))
 
     def theta_arrays(self):
         """The theta, a dict of float32 arrays."""
@@ -138,6 +144,7 @@ class MetaTrainer:
         return {
             "theta": self.engine.fetch_shared(self._theta),
             "adam": self.engine.fetch_shared(self._adam),
+            "skipped": self.engine.fetch_shared(self._skipped),
             "particles": [fetch(particles) for particles in self._particles],
         }
 
@@ -149,6 +156,7 @@ class MetaTrainer:
     def _put(self, state):
         self._theta = self.engine.share(state["theta"])
         self._adam = self.engine.share(state["adam"])
+        self._skipped = self.engine.share(state["skipped"])
         self._particles = [self.engine.spread(p) for p in state["particles"]]
 
     def _start(self, theta):
@@ -158,7 +166,8 @@ class MetaTrainer:
             tree.map_structure(np.asarray, finished_particles(self.problem, b.spec, theta, count))
             for b, count in zip(self.buckets, counts, strict=True)
         ]
-        return {"theta": theta, "adam": adam_start(theta), "particles": particles}
+        start = {"theta": theta, "adam": adam_start(theta), "skipped": np.zeros((), "float32")}
+        return {**start, "particles": particles}
 
     def _bucket_step(self, index, truncation, lengths):
         bucket = self.buckets[index]
