@@ -3,13 +3,12 @@
 import contextlib
 import errno
 import os
+import sys
 
 from keras_learned_rule.rule.files import write_atomically
 
-try:
+if sys.platform != "win32":  # Windows has other locks.
     import fcntl
-except ImportError:  # Windows has other locks.
-    fcntl = None
 
 ADVICE = {errno.ENOSPC: "the disk is full; free some space and start the same command again"}
 OTHER_ADVICE = "make the folder writable and start the same command again"
@@ -95,7 +94,7 @@ def only_user(folder, process=0):
     """
     with open(folder / f".lock.{process}", "wb") as file:
         try:
-            if fcntl:
+            if sys.platform != "win32":
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise OSError(
