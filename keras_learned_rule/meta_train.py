@@ -1,11 +1,23 @@
 """Command line of meta-training: `python -m keras_learned_rule.meta_train --gin_file FILE`."""
 
+import re
 import sys
 from pathlib import Path
 
 from absl import app, flags, logging
 
 FLAGS = flags.FLAGS
+_SHOWN = (
+    ValueError,
+    OSError,
+    ImportError,
+    FloatingPointError,
+    MemoryError,
+    TypeError,
+    RuntimeError,
+)
+# How gin says that neither the files nor the caller have given an argument.
+_MISSING = re.compile("Required bindings for|No values supplied by Gin")
 flags.DEFINE_multi_string("gin_file", None, "Gin file; repeat for several.", required=True)
 flags.DEFINE_multi_string("gin", [], "Single gin binding such as 'train.updates = 100'.")
 flags.DEFINE_string("run_dir", None, "Folder of the run. Default: runs/ and the gin file's name.")
@@ -23,7 +35,9 @@ def main(argv):
     try:
         parse_gin(FLAGS.gin_file, FLAGS.gin)
         train(FLAGS.run_dir or _default_run_dir(FLAGS.gin_file[-1]), dry_run=FLAGS.dry_run)
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+    except _SHOWN as error:
+        if isinstance(error, (TypeError, RuntimeError)) and not _MISSING.search(str(error)):
+            raise
         logging.debug("", exc_info=True)
         sys.exit(f"{type(error).__name__}: {error}")
 

@@ -53,9 +53,9 @@ def _check_parts(source, whole, settings):
             some.class_names
         )
     assert sorted(names) == sorted(whole.class_names) and len(set(names)) == len(names)
-    with pytest.raises(ValueError, match="`part` must be one of.*Received: 'test'"):
+    with pytest.raises(ValueError, match="part must be one of.*Received: 'test'"):
         source(9, 1, part="test", **settings)
-    with pytest.raises(ValueError, match="`held_out_fraction`.*Received: 0.5"):
+    with pytest.raises(ValueError, match="held_out_fraction must.*Received: 0.5"):
         source(9, 1, part="report", held_out_fraction=0.5, **settings)
 
 

@@ -114,5 +114,5 @@ def test_constant_features_are_no_better_than_chance():
 
 
 def test_an_unknown_penalty_is_refused():
-    with pytest.raises(ValueError, match=r"`penalty` must be one of .*Received: 'best'"):
+    with pytest.raises(ValueError, match=r"penalty must be one of .*Received: 'best'"):
         few_shot_accuracy(None, np.eye(20), np.arange(20) % 2, shots=2, penalty="best")

@@ -197,7 +197,7 @@ def test_kinds_are_set_by_gin_and_refuse_bad_settings(name):
     function = getattr(augment, name)
     (setting,) = function.__wrapped__.__code__.co_varnames[:1]
     for value in (-1.0, math.nan, math.inf):
-        with pytest.raises(ValueError, match=f"`{setting}` must be .*Received: {value}"):
+        with pytest.raises(ValueError, match=f"{setting} must be .*Received: {value}"):
             function(**{setting: value})
     try:
         gin.parse_config(f"augment.{name}.{setting} = -2.0")

@@ -130,7 +130,7 @@ def test_lengths_of_python_texts_are_drawn(library):
 
 
 @pytest.mark.parametrize(
-    "length, says", [(0, "`length`.*Received: 0"), (6000, "two texts of each")]
+    "length, says", [(0, "length must be .*Received: 0"), (6000, "two texts of each")]
 )
 def test_python_texts_of_a_length_that_leaves_none(library, length, says):
     with pytest.raises(ValueError, match=says):
@@ -177,7 +177,7 @@ def test_pink_mixture_tells_its_classes_as_well_as_asked():
 
     none, some, much = map(nearest_mean_accuracy, (0.0, 0.4, 2.0))
     assert none < 0.26 < 0.4 < some < 0.9 < 0.99 < much
-    with pytest.raises(ValueError, match="`signal` must be at least 0. Received: -1"):
+    with pytest.raises(ValueError, match="signal must be .* at least 0. Received: -1"):
         pink_mixture(14, 1, signal=-1)
 
 
@@ -316,9 +316,9 @@ def test_synthetic_classes_can_be_told_apart_but_not_trivially(source):
 
 
 def test_synthetic_arguments():
-    with pytest.raises(ValueError, match="`classes`.*Received: 0"):
+    with pytest.raises(ValueError, match="sparse_counts.classes must be .*Received: 0"):
         sparse_counts(1, 1, classes=0)
-    with pytest.raises(ValueError, match="`manifold_dimensions`.*Received: 0"):
+    with pytest.raises(ValueError, match="manifold_dimensions must be .*Received: 0"):
         random_manifolds(1, 1, manifold_dimensions=0)
     with pytest.raises(ValueError, match="`informative`.*196.*Received: 197"):
         gaussian_mixture(1, 1, informative=197)
@@ -366,7 +366,7 @@ def test_textured_on_black():
     made = textured(9, 1, shapes=square, textures=flat(100), background=0.0)
     masks = made.images > 0
     assert set(masks.sum(axis=(1, 2, 3))) == {4, 16} and made.images[masks].min() >= 100
-    with pytest.raises(ValueError, match="`background` must be from 0 to 1. Received: 1.5"):
+    with pytest.raises(ValueError, match="background must be .* from 0 to 1. Received: 1.5"):
         textured(9, 1, square, flat(1), background=1.5)
 
 
@@ -382,5 +382,5 @@ def test_textured_takes_parts_from_its_sources_and_repeats():
     np.testing.assert_array_equal(train.images, some("train").images)
     assert (train.images != some("train", seed=1).images).any()
     assert len(np.unique(train.images)) > 100
-    with pytest.raises(ValueError, match="`copies` must be at least 1. Received: 0"):
+    with pytest.raises(ValueError, match="copies must be an integer of at least 1. Received: 0"):
         textured(9, 1, square, flat(1), copies=0)

@@ -96,13 +96,13 @@ def test_bag_of_words_counts_frequent_words_of_the_training_part(tfds_dir):
 
 
 def test_bad_arguments(tmp_path):
-    with pytest.raises(ValueError, match="`name`.*'mnist'.*Received: 'mnits'"):
+    with pytest.raises(ValueError, match="name must be .*'mnist'.*Received: 'mnits'"):
         image_arrays("mnits", size=14)
-    with pytest.raises(ValueError, match="`size`.*Received: 0"):
+    with pytest.raises(ValueError, match="size must be .*Received: 0"):
         image_arrays("digits", size=0)
-    with pytest.raises(ValueError, match="`channels`.*Received: 4"):
+    with pytest.raises(ValueError, match="channels must be .*Received: 4"):
         image_arrays("digits", size=8, channels=4)
-    with pytest.raises(ValueError, match="`words`.*Received: 0"):
+    with pytest.raises(ValueError, match="words must be .*Received: 0"):
         imdb_bag_of_words(words=0)
     with pytest.raises(FileNotFoundError, match="tfds build imdb_reviews"):
         imdb_bag_of_words(data_dir=tmp_path)

@@ -96,7 +96,7 @@ def test_teachers_are_drawn_by_the_seed_and_again_at_a_restart():
     np.testing.assert_array_equal(drawn(first), drawn(other))
     assert int(first.memory.steps_done) == 0 and int(first.memory.total_steps) == 7
     assert not np.any(first.memory.decoders["0"])
-    with pytest.raises(ValueError, match="total_steps must be a non-negative .* Received: None"):
+    with pytest.raises(ValueError, match="total_steps must be .* at least 0. Received: None"):
         first.restart(seed=2, total_steps=None)
     with pytest.raises(ValueError, match="seed must be .* Received: -1"):
         first.restart(seed=-1, total_steps=7)

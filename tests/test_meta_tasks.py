@@ -292,5 +292,5 @@ def test_bad_specs_are_named():
     for name in ("ways", "shots", "tests", "batch"):
         with pytest.raises(ValueError, match=f"{name} must be an integer.*Received: 0"):
             TaskSpec(**{name: 0})
-    with pytest.raises(ValueError, match="augmentations must be Augmentations.*rotation"):
+    with pytest.raises(ValueError, match="augmentations must be .* an Augmentation.*rotation"):
         TaskSpec(augmentations=(augment.rotation,))

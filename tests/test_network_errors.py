@@ -131,7 +131,7 @@ def test_nothing_that_learns():
 def test_unknown_names_in_freeze():
     model = sequential((4,), layers.Dense(3, name="one"), layers.Dense(2, name="two"))
     refuse(model, "does not have", "one, two", "('three',)", freeze=("three",))
-    refuse(model, "list or tuple", "freeze=('one',)", freeze="one")
+    refuse(model, "list or tuple", "freeze=('dense',)", freeze="one")
 
 
 def test_mixed_precision():

@@ -53,5 +53,5 @@ def test_signals_pass_unchanged():
 
 
 def test_a_perceptron_without_layers():
-    with pytest.raises(ValueError, match="`layers` must be at least 1. Received: layers=0"):
+    with pytest.raises(ValueError, match="layers must be an integer of at least 1. Received: 0"):
         mlp_plan(0)

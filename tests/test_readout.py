@@ -117,12 +117,12 @@ def test_a_result_prints_mean_and_standard_error():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"readout": "knn"}, "`readout` must be one of .*Received: 'knn'"),
-        ({"shots": 0}, "`shots` must be a positive integer. Received: 0"),
-        ({"shots": 2.5}, "`shots` must be a positive integer. Received: 2.5"),
-        ({"repeats": 0}, "`repeats` must be a positive integer. Received: 0"),
-        ({"repeats": "20"}, "`repeats` must be a positive integer. Received: '20'"),
-        ({"seed": -1}, "seed must be a non-negative integer. Received: -1"),
+        ({"readout": "knn"}, "readout must be one of .*Received: 'knn'"),
+        ({"shots": 0}, "shots must be an integer of at least 1. Received: 0"),
+        ({"shots": 2.5}, "shots must be an integer of at least 1. Received: 2.5"),
+        ({"repeats": 0}, "repeats must be an integer of at least 1. Received: 0"),
+        ({"repeats": "20"}, "repeats must be an integer of at least 1. Received: '20'"),
+        ({"seed": -1}, "seed must be an integer of at least 0. Received: -1"),
         ({"x": None}, "same length. Received: None and 33"),
         ({"y": np.repeat([4, 5, 6], [20, 10, 3])}, r"shots=10.*\{5: 10, 6: 3\}"),
         ({"y": np.zeros((33, 3), int)}, r"vector of integer labels.*shape \(33, 3\)"),
@@ -140,5 +140,5 @@ def test_bad_arguments(change, message):
 
 
 def test_ridge_needs_a_penalty():
-    with pytest.raises(ValueError, match="`penalty` must be above 0. Received: 0.0"):
+    with pytest.raises(ValueError, match="penalty must be a finite number above 0. Received: 0.0"):
         ridge_readout([[1.0]], [[1.0]], 0.0)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_learned_rule.checks import check, number
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.theta import MAX_STEP, init_theta
 from keras_learned_rule.rule.update_rule import UpdateRule
@@ -41,10 +42,9 @@ def fixed_rule(
     model.fit(np.random.rand(256, 64), batch_size=128, callbacks=[LearnedRule(fixed_rule())])
     ```
     """
-    if not temperature > 0:
-        raise ValueError(f"`temperature` must be above 0. Received: {temperature}")
-    if not 0 < step < MAX_STEP:
-        raise ValueError(f"`step` must be between 0 and {MAX_STEP}. Received: {step}")
+    check("decorrelation", decorrelation, number())
+    check("temperature", temperature, number(above=0))
+    check("step", step, number(above=0, below=MAX_STEP))
     spec = RuleSpec.compact(
         terms=("competition", "decorrelation"),
         groups=1,

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_learned_rule.checks import check, integer
+
 
 def pca_features(x: ArrayLike, components: int = 32) -> Callable[[ArrayLike], np.ndarray]:
     """Fits principal components to unlabelled data.
@@ -32,11 +34,7 @@ def pca_features(x: ArrayLike, components: int = 32) -> Callable[[ArrayLike], np
     from sklearn.decomposition import PCA
 
     rows = _flat(x)
-    if not 1 <= components <= min(rows.shape):
-        raise ValueError(
-            f"`components` must be from 1 to {min(rows.shape)} for {rows.shape[0]} examples of "
-            f"{rows.shape[1]} inputs. Received: {components}"
-        )
+    check("components", components, integer(least=1, most=min(rows.shape)))
     pca = PCA(components, svd_solver="full").fit(rows)
     return lambda x: pca.transform(_flat(x))
 

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_learned_rule.checks import check, integer
 from keras_learned_rule.hints import Tensor, Tensors
 
 
@@ -41,8 +42,7 @@ class PrototypicalNetwork(keras.Model):
     """
 
     def __init__(self, encoder: keras.Model, shots: int) -> None:
-        if shots < 1:
-            raise ValueError(f"`shots` must be at least 1. Received: {shots}")
+        check("shots", shots, integer(least=1))
         super().__init__()
         self.encoder, self.shots = encoder, shots
         self.loss_tracker = keras.metrics.Mean("loss")

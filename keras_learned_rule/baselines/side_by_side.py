@@ -5,6 +5,8 @@ import math
 import keras
 from keras import layers, ops
 
+from keras_learned_rule.checks import check, integer
+
 
 def side_by_side(model: keras.Model, copies: int) -> keras.Model:
     """Makes a model of `copies` independent copies of a chain of dense layers.
@@ -34,8 +36,7 @@ def side_by_side(model: keras.Model, copies: int) -> keras.Model:
     assert side_by_side(model, copies=5).output_shape == (None, 5, 16)
     ```
     """
-    if copies < 1:
-        raise ValueError(f"`copies` must be at least 1. Received: {copies}")
+    check("copies", copies, integer(least=1))
     inputs = x = keras.Input((copies, *model.input_shape[1:]))
     for layer in _layers(model):
         x = _twin(layer, copies)(x)

@@ -7,10 +7,18 @@ from numpy.typing import ArrayLike
 
 from keras_learned_rule.baselines.best_weights import BestWeights
 from keras_learned_rule.baselines.side_by_side import side_by_side, start_copies
+from keras_learned_rule.checks import Kind, check, integer
 from keras_learned_rule.fit.few_shot_splits import few_shot_splits
 from keras_learned_rule.fit.readout import FewShotResult, class_mean_accuracy
 
 _STEPS_AT_ONCE = 25
+
+
+def _in_whole_calls(steps):
+    return integer(least=1).fits(steps) and steps % _STEPS_AT_ONCE == 0
+
+
+_STEPS = Kind(f"a positive multiple of {_STEPS_AT_ONCE}", _in_whole_calls)
 
 
 class SupervisedLearner:
@@ -119,10 +127,8 @@ class SupervisedLearner:
 
 def check_supervised(steps: int, shots: int, early_stopping: bool) -> None:
     """Refuses settings of `supervised_accuracy` that cannot be followed."""
-    if steps < 1 or steps % _STEPS_AT_ONCE:
-        raise ValueError(
-            f"`steps` must be a positive multiple of {_STEPS_AT_ONCE}. Received: {steps}"
-        )
+    check("steps", steps, _STEPS)
+    check("shots", shots, integer(least=1))
     if early_stopping and shots < 2:
         raise ValueError(
             "`shots` must be at least 2 for `early_stopping`, which holds out half of them. "

@@ -7,7 +7,8 @@ from pathlib import Path
 import gin
 import numpy as np
 
-from keras_learned_rule.data.image_set import ImageSet, as_bytes, vector_set
+from keras_learned_rule.checks import check_all, file_path
+from keras_learned_rule.data.image_set import PART_KINDS, ImageSet, as_bytes, vector_set
 from keras_learned_rule.data.resize import fit_images
 from keras_learned_rule.hints import PathLike
 
@@ -53,6 +54,7 @@ def array_folder(
     assert spectra.images.shape == (20, 1, 300, 1) and len(spectra.class_names) == 5
     ```
     """
+    check_all("array_folder", locals(), {"folder": file_path(), **PART_KINDS})
     paths = sorted(Path(folder).expanduser().glob("*.npz"))
     if not paths:
         raise FileNotFoundError(

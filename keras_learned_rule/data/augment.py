@@ -12,8 +12,11 @@ from typing import Any, NamedTuple
 import gin
 from keras import ops
 
+from keras_learned_rule.checks import check, number
 from keras_learned_rule.data.warp import compose, warp
 from keras_learned_rule.hints import Tensor
+
+_AMOUNT = number(least=0)
 
 
 class Augmentation(NamedTuple):
@@ -86,12 +89,6 @@ def _affine(name, amount, rows):
     return Augmentation(name, matrix=matrix)
 
 
-def _checked(name, value):
-    if not 0 <= value < math.inf:
-        raise ValueError(f"`{name}` must be finite, at least 0. Received: {value}")
-    return value
-
-
 @gin.configurable
 def rotation(degrees: float = 15.0) -> Augmentation:
     """Rotation by up to `degrees` either way."""
@@ -100,7 +97,7 @@ def rotation(degrees: float = 15.0) -> Augmentation:
         cos, sin = ops.cos(angle), ops.sin(angle)
         return [[cos, -sin, zero], [sin, cos, zero]]
 
-    return _affine("rotation", math.radians(_checked("degrees", degrees)), rows)
+    return _affine("rotation", math.radians(check("rotation.degrees", degrees, _AMOUNT)), rows)
 
 
 @gin.configurable
@@ -110,7 +107,7 @@ def scaling(log_factor: float = 0.15) -> Augmentation:
     def rows(log, one, zero):
         return [[ops.exp(-log), zero, zero], [zero, ops.exp(-log), zero]]
 
-    return _affine("scaling", _checked("log_factor", log_factor), rows)
+    return _affine("scaling", check("scaling.log_factor", log_factor, _AMOUNT), rows)
 
 
 @gin.configurable
@@ -120,7 +117,7 @@ def aspect(log_factor: float = 0.15) -> Augmentation:
     def rows(log, one, zero):
         return [[ops.exp(-log / 2), zero, zero], [zero, ops.exp(log / 2), zero]]
 
-    return _affine("aspect", _checked("log_factor", log_factor), rows)
+    return _affine("aspect", check("aspect.log_factor", log_factor, _AMOUNT), rows)
 
 
 @gin.configurable
@@ -128,7 +125,7 @@ def shear(slope: float = 0.2) -> Augmentation:
     """Sideways displacement of up to `slope` for each unit of height."""
     return _affine(
         "shear",
-        _checked("slope", slope),
+        check("shear.slope", slope, _AMOUNT),
         lambda value, one, zero: [[one, value, zero], [zero, one, zero]],
     )
 
@@ -138,7 +135,7 @@ def shift_right(fraction: float = 0.1) -> Augmentation:
     """Shift to the right or left by up to `fraction` of the width."""
     return _affine(
         "shift_right",
-        _checked("fraction", fraction),
+        check("shift_right.fraction", fraction, _AMOUNT),
         lambda value, one, zero: [[one, zero, -value], [zero, one, zero]],
     )
 
@@ -148,7 +145,7 @@ def shift_down(fraction: float = 0.1) -> Augmentation:
     """Shift down or up by up to `fraction` of the height."""
     return _affine(
         "shift_down",
-        _checked("fraction", fraction),
+        check("shift_down.fraction", fraction, _AMOUNT),
         lambda value, one, zero: [[one, zero, zero], [zero, one, -value]],
     )
 
@@ -156,7 +153,7 @@ def shift_down(fraction: float = 0.1) -> Augmentation:
 @gin.configurable
 def contrast(amount: float = 0.3) -> Augmentation:
     """Contrast about mid-grey, uniform in 1 -/+ `amount`."""
-    amount = _checked("amount", amount)
+    amount = check("contrast.amount", amount, _AMOUNT)
     return Augmentation(
         "contrast", pixels=lambda images, c, noise: (images - 0.5) * (1.0 + amount * c) + 0.5
     )
@@ -165,7 +162,7 @@ def contrast(amount: float = 0.3) -> Augmentation:
 @gin.configurable
 def brightness(amount: float = 0.1) -> Augmentation:
     """Brightness, uniform in -/+ `amount`, added."""
-    amount = _checked("amount", amount)
+    amount = check("brightness.amount", amount, _AMOUNT)
     return Augmentation("brightness", pixels=lambda images, c, noise: images + amount * c)
 
 
@@ -175,7 +172,7 @@ def pixel_noise(deviation: float = 0.2) -> Augmentation:
 
     The deviation grows with the coefficient from -1 on, so that it can be read off linearly.
     """
-    deviation = _checked("deviation", deviation)
+    deviation = check("pixel_noise.deviation", deviation, _AMOUNT)
     return Augmentation(
         "pixel_noise",
         pixels=lambda images, c, noise: images + (0.5 * deviation) * (c + 1.0) * noise,
@@ -186,8 +183,7 @@ def pixel_noise(deviation: float = 0.2) -> Augmentation:
 @gin.configurable
 def inversion(probability: float = 0.5) -> Augmentation:
     """Exchange of black and white, of all images of a task or of none."""
-    if not 0 <= probability <= 1:
-        raise ValueError(f"`probability` must be in 0..1. Received: {probability}")
+    check("inversion.probability", probability, number(least=0, most=1))
 
     def pixels(images, c, noise):
         # 1 - 2 * inverted turns the sign of what differs from mid-grey.

@@ -3,7 +3,8 @@
 import gin
 import numpy as np
 
-from keras_learned_rule.data.image_set import ImageSet
+from keras_learned_rule.checks import check, check_all, integer, one_of
+from keras_learned_rule.data.image_set import PART_KINDS, ImageSet
 from keras_learned_rule.data.resize import fit_images
 
 
@@ -51,11 +52,14 @@ def digits_split(
     ```
     """
     x, y = load_digits()
-    if not 0 < test_size < len(x):
-        raise ValueError(f"`test_size` must be between 1 and {len(x) - 1}. Received: {test_size}")
+    check("test_size", test_size, integer(least=1, most=len(x) - 1))
+    check("seed", seed, integer(least=0))
     order = np.random.default_rng(seed).permutation(len(x))
     test, train = order[:test_size], order[test_size:]
     return x[train], y[train], x[test], y[test]
+
+
+_KINDS = {"size": integer(least=1), "channels": one_of((1, 3)), **PART_KINDS}
 
 
 @gin.configurable
@@ -85,6 +89,7 @@ def digit_images(
     assert digits.images.shape == (1797, 8, 8, 1) and len(digits.class_names) == 10
     ```
     """
+    check_all("digit_images", locals(), _KINDS)
     x, y = load_digits()
     images = np.rint(255 * x).astype(np.uint8).reshape(-1, 8, 8, 1)
     names = tuple(str(digit) for digit in range(10))

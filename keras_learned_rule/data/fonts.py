@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_learned_rule.checks import check, file_path, list_of
+
 # Shipped with matplotlib, but the letters their tables list are drawn as symbols or as boxes.
 _WITHOUT_LETTERS = ("LastResort", "STIXSiz", "STIXNonUni", "cmex", "cmsy", "DejaVuSansDisplay")
 _SUFFIXES = (".ttf", ".otf")
 # Characters are drawn at this size in pixels and then reduced, which smooths their edges.
 _DRAWN_SIZE = 96
+FOLDERS = list_of(file_path(), least=0)
 
 
 def find_fonts(folders=()):
@@ -23,8 +26,7 @@ def find_fonts(folders=()):
         A list of `pathlib.Path`, in an order that depends on file names only.
 
     Raises:
-        TypeError: if `folders` is a single path.
-        ValueError: if one of `folders` is no folder or has no font.
+        ValueError: if `folders` is no list, or one of them is no folder or has no font.
 
     Example:
     ```python
@@ -33,8 +35,7 @@ def find_fonts(folders=()):
     assert "DejaVuSans" in [font.stem for font in find_fonts()]
     ```
     """
-    if isinstance(folders, (str, Path)):
-        raise TypeError(f"`font_folders` must be a list of folders. Received: {folders!r}")
+    check("font_folders", folders, FOLDERS)
     found = _bundled_fonts()
     for folder in folders:
         found += _fonts_below(Path(folder))

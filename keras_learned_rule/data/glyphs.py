@@ -8,9 +8,10 @@ from collections.abc import Iterable
 import gin
 import numpy as np
 
+from keras_learned_rule.checks import Kind, check_all, integer, one_of
 from keras_learned_rule.data.cache import cached_image_set
-from keras_learned_rule.data.fonts import available_characters, draw_characters, find_fonts
-from keras_learned_rule.data.image_set import ImageSet
+from keras_learned_rule.data.fonts import FOLDERS, available_characters, draw_characters, find_fonts
+from keras_learned_rule.data.image_set import PART_KINDS, ImageSet
 from keras_learned_rule.data.resize import fit_images
 from keras_learned_rule.hints import PathLike
 
@@ -35,6 +36,19 @@ DEFAULT_CHARACTERS = (
 # Two drawings of one font whose pixels correlate more than this count as the same character:
 # it joins A with the Greek and the Cyrillic A, and the capital and the small X.
 _LOOK_ALIKE = 0.87
+
+
+def _are_characters(values):
+    listed = isinstance(values, (str, list, tuple)) and len(values) > 0
+    single = listed and all(isinstance(value, str) and len(value) == 1 for value in values)
+    return single and len(set(values)) == len(values)
+
+
+_DRAWN = {
+    "characters": Kind("different single characters", _are_characters),
+    "font_folders": FOLDERS,
+}
+_KINDS = {"size": integer(least=1), "channels": one_of((1, 3)), **_DRAWN, **PART_KINDS}
 
 
 @gin.configurable
@@ -74,6 +88,7 @@ def glyphs(
     assert letters.images.shape[1:] == (12, 12, 1) and len(letters.class_names) == 6
     ```
     """
+    check_all("glyphs", locals(), _KINDS)
     request = {
         "source": "glyphs",
         "size": size,
@@ -111,7 +126,7 @@ def glyph_set(
     earlier class in the same font (the italic Cyrillic т, like m) is left out.
 
     Args:
-        characters: iterable of single characters. Defaults to the letters of five scripts and
+        characters: str or list of single characters. Defaults to the letters of five scripts and
             the ten digits.
         font_folders: folders searched for more `.ttf` and `.otf` files. Defaults to `()`.
         size: int, height and width of the images. Defaults to `28`.
@@ -132,9 +147,8 @@ def glyph_set(
     assert glyphs.class_names == ("A", "B", "C")
     ```
     """
-    characters = _check_characters(characters)
-    if size < 4:
-        raise ValueError(f"`size` must be at least 4 pixels. Received: {size}")
+    check_all("glyph_set", locals(), _DRAWN | {"size": integer(least=4)})
+    characters = list(characters)
     paths = find_fonts(font_folders)
     classes = _distinct(_reference_images(paths, characters, size))
     drawings = [
@@ -149,16 +163,6 @@ def glyph_set(
         class_names=tuple(classes),
         name="glyphs",
     )
-
-
-def _check_characters(characters):
-    characters = list(characters)
-    single = all(isinstance(character, str) and len(character) == 1 for character in characters)
-    if not characters or not single or len(set(characters)) < len(characters):
-        raise ValueError(
-            f"`characters` must be different single characters. Received: {characters}"
-        )
-    return characters
 
 
 def _draw_font(path, characters, size):

@@ -5,7 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_learned_rule.checks import check, number, one_of
+
 PARTS = ("all", "train", "choose", "report")
+# The arguments of a source that `ImageSet.part` takes.
+PART_KINDS = {"part": one_of(PARTS), "held_out_fraction": number(above=0, below=0.5)}
 # The classes of a part must be the same in every run and every process.
 _PARTS_SEED = 0
 
@@ -160,15 +164,10 @@ class ImageSet:
         assert [len(part.class_names) for part in parts] == [6, 2, 2]
         ```
         """
-        if name not in PARTS:
-            raise ValueError(f"`part` must be one of {PARTS}. Received: {name!r}")
+        check("part", name, PART_KINDS["part"])
         if name == "all":
             return self
-        if not 0 < held_out_fraction < 0.5:
-            raise ValueError(
-                "`held_out_fraction` is taken twice and must be between 0 and 0.5. "
-                f"Received: {held_out_fraction}"
-            )
+        check("held_out_fraction", held_out_fraction, PART_KINDS["held_out_fraction"])
         rest, report = self.split(held_out_fraction, _PARTS_SEED)
         if name == "report":
             return report

@@ -3,11 +3,18 @@
 import gin
 import numpy as np
 
-from keras_learned_rule.data.checks import check_at_least_one
-from keras_learned_rule.data.image_set import ImageSet
+from keras_learned_rule.checks import check_all, integer, number, one_of
+from keras_learned_rule.data.image_set import PART_KINDS, ImageSet
 
 # Steepness of the curve that brings a field of standard deviation 1 to brightness.
 _CONTRAST = 1.5
+_KINDS = {
+    **dict.fromkeys(("size", "classes", "examples"), integer(least=1)),
+    "channels": one_of((1, 3)),
+    "signal": number(least=0),
+    "seed": integer(least=0),
+    **PART_KINDS,
+}
 
 
 @gin.configurable
@@ -54,9 +61,7 @@ def pink_mixture(
     assert blobs.images.shape == (512, 14, 14, 1)
     ```
     """
-    check_at_least_one(size=size, classes=classes, examples=examples)
-    if signal < 0:
-        raise ValueError(f"`signal` must be at least 0. Received: {signal}")
+    check_all("pink_mixture", locals(), _KINDS)
     rng = np.random.default_rng(seed)
     means = signal * _fields(rng, classes, size)
     values = np.repeat(means, examples, axis=0) + _fields(rng, classes * examples, size)

@@ -8,13 +8,20 @@ from pathlib import Path
 import gin
 import numpy as np
 
-from keras_learned_rule.data.checks import check_at_least_one
-from keras_learned_rule.data.image_set import ImageSet, vector_set
+from keras_learned_rule.checks import check_all, flag, integer
+from keras_learned_rule.data.image_set import PART_KINDS, ImageSet, vector_set
 from keras_learned_rule.data.text import WORD, most_frequent_first
 
 # A limit on words, not on texts: so the parts have the same modules at every length.
 _FEWEST_WORDS = 6000
 _SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages"}
+
+_KINDS = {
+    **dict.fromkeys(("words", "length", "most"), integer(least=1)),
+    "binary": flag(),
+    "seed": integer(least=0),
+    **PART_KINDS,
+}
 
 
 @gin.configurable
@@ -66,7 +73,7 @@ def python_texts(
     assert "asyncio" in texts.class_names and texts.images.shape[1:] == (1, 200, 1)
     ```
     """
-    check_at_least_one(words=words, length=length, most=most)
+    check_all("python_texts", locals(), _KINDS)
     rng = np.random.default_rng(seed)
     by_module = {name: _texts(spoken, length, rng) for name, spoken in _modules().items()}
     if min(map(len, by_module.values())) < 2:

@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 
+from keras_learned_rule.checks import check, integer, one_of
+
 # ITU-R BT.601: the weights of red, green and blue in a picture's brightness.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 # Numbers resized at once: bounds the memory of their float32 copies; more were no faster.
@@ -76,10 +78,8 @@ def to_channels(images, channels):
     assert abs(to_channels(red, 1).item() - 76.245) < 1e-3
     ```
     """
-    if channels not in (1, 3):
-        raise ValueError(f"`channels` must be 1 or 3. Received: {channels}")
-    if images.shape[-1] not in (1, 3):
-        raise ValueError(f"Images must have 1 or 3 channels. Received: {images.shape[-1]}")
+    check("channels", channels, one_of((1, 3)))
+    check("The number of channels of images", images.shape[-1], one_of((1, 3)))
     if images.shape[-1] == channels:
         return images
     if channels == 3:
@@ -110,8 +110,8 @@ def fit_images(images, size, channels):
     assert fit_images(photos, size=16, channels=1).shape == (2, 16, 16, 1)
     ```
     """
-    if size < 1:
-        raise ValueError(f"`size` must be at least 1 pixel. Received: {size}")
+    check("size", size, integer(least=1))
+    check("channels", channels, one_of((1, 3)))
     dtype = np.uint8 if images.dtype == np.uint8 else np.float32
     fitted = np.empty((len(images), size, size, channels), dtype)
     step = max(1, _CHUNK // math.prod(images.shape[1:]))

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_learned_rule.checks import check, one_of
 from keras_learned_rule.data.digits import digits_split
 from keras_learned_rule.data.resize import fit_images
 from keras_learned_rule.data.tfds_images import tfds_image_set
@@ -79,8 +80,7 @@ def image_arrays(
     assert digits.x_train.shape == (1197, 16) and digits.x_test.shape == (600, 16)
     ```
     """
-    if name not in IMAGE_DATA:
-        raise ValueError(f"`name` must be one of {IMAGE_DATA}. Received: {name!r}")
+    check("name", name, one_of(IMAGE_DATA))
     if name == "digits":
         return _digits(size, channels)
     if name == "tiny_imagenet16":

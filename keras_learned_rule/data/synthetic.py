@@ -8,8 +8,14 @@ vectors.
 import gin
 import numpy as np
 
-from keras_learned_rule.data.checks import check_at_least_one
-from keras_learned_rule.data.image_set import ImageSet, vector_set
+from keras_learned_rule.checks import check_all, integer, number
+from keras_learned_rule.data.image_set import PART_KINDS, ImageSet, vector_set
+
+_KINDS = {
+    **dict.fromkeys(("classes", "examples", "dimensions"), integer(least=1)),
+    "seed": integer(least=0),
+    **PART_KINDS,
+}
 
 
 @gin.configurable
@@ -55,9 +61,8 @@ def gaussian_mixture(
     assert mixture.images.shape == (512, 1, 196, 1)
     ```
     """
-    check_at_least_one(
-        classes=classes, examples=examples, dimensions=dimensions, informative=informative
-    )
+    own = {"informative": integer(least=1), "spread": number(least=0)}
+    check_all("gaussian_mixture", locals(), _KINDS | own)
     if informative > dimensions:
         raise ValueError(
             f"`informative` must be at most `dimensions`, {dimensions}. Received: {informative}"
@@ -114,12 +119,8 @@ def random_manifolds(
     assert surfaces.images.shape == (512, 1, 50, 1)
     ```
     """
-    check_at_least_one(
-        classes=classes,
-        examples=examples,
-        dimensions=dimensions,
-        manifold_dimensions=manifold_dimensions,
-    )
+    own = {"manifold_dimensions": integer(least=1), "noise": number(least=0)}
+    check_all("random_manifolds", locals(), _KINDS | own)
     rng = np.random.default_rng(seed)
     hidden = 4 * manifold_dimensions
     points = rng.normal(size=(classes, examples, manifold_dimensions))
@@ -177,9 +178,8 @@ def sparse_counts(
     assert (texts.images == 0).mean() > 0.5
     ```
     """
-    check_at_least_one(
-        classes=classes, examples=examples, dimensions=dimensions, length=length, topics=topics
-    )
+    own = {"length": number(above=0), "topics": integer(least=1)}
+    check_all("sparse_counts", locals(), _KINDS | own)
     rng = np.random.default_rng(seed)
     frequencies = rng.permutation(1 / np.arange(1, dimensions + 1))
     frequencies *= dimensions / frequencies.sum()

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_learned_rule.checks import check, integer
 from keras_learned_rule.data.cache import cached_arrays
-from keras_learned_rule.data.checks import check_at_least_one
 from keras_learned_rule.data.splits import DataSplit
 from keras_learned_rule.data.tfds_files import open_tfds, tfds_version
 from keras_learned_rule.hints import PathLike
@@ -45,7 +45,7 @@ def imdb_bag_of_words(words: int = 1000, data_dir: PathLike | None = None) -> Da
         print(error)
     ```
     """
-    check_at_least_one(words=words)
+    check("words", words, integer(least=1))
     arrays, facts = cached_arrays(
         f"imdb-{words}-words",
         {"source": "imdb_bag_of_words", "words": words},

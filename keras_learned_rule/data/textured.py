@@ -3,12 +3,22 @@
 import gin
 import numpy as np
 
-from keras_learned_rule.data.checks import check_at_least_one
+from keras_learned_rule.checks import check_all, function, integer, number, one_of
 from keras_learned_rule.data.image_set import ImageSet
 from keras_learned_rule.hints import Source
 
 # Brightness that a shape has at least.
 _LEAST_INSIDE = 0.6
+_SOURCE = function("a source of images (in gin, without calling it: @glyphs)", arguments=2)
+_KINDS = {
+    "size": integer(least=1),
+    "channels": one_of((1, 3)),
+    "shapes": _SOURCE,
+    "textures": _SOURCE,
+    "background": number(least=0, most=1),
+    "copies": integer(least=1),
+    "seed": integer(least=0),
+}
 
 
 @gin.configurable
@@ -57,9 +67,7 @@ def textured(
     assert images.class_names == glyphs(14, 1).class_names
     ```
     """
-    check_at_least_one(copies=copies)
-    if not 0 <= background <= 1:
-        raise ValueError(f"`background` must be from 0 to 1. Received: {background}")
+    check_all("textured", locals(), _KINDS)
     drawn, photographs = shapes(size, 1), textures(size, channels).images
     rng = np.random.default_rng(seed)
     masks = np.repeat(drawn.images, copies, axis=0)

@@ -10,13 +10,22 @@ times, under scopes, for several data sets:
 import gin
 import numpy as np
 
+from keras_learned_rule.checks import check_all, file_path, integer, one_of, optional, text
 from keras_learned_rule.data.cache import cached_image_set
-from keras_learned_rule.data.image_set import ImageSet
+from keras_learned_rule.data.image_set import PART_KINDS, ImageSet
 from keras_learned_rule.data.resize import fit_images
 from keras_learned_rule.data.tfds_files import open_tfds, tfds_version
 from keras_learned_rule.hints import PathLike
 
 _BATCH = 256
+_KINDS = {
+    "size": integer(least=1),
+    "channels": one_of((1, 3)),
+    "name": text(),
+    "split": text(),
+    "data_dir": optional(file_path()),
+    "max_examples": optional(integer(least=1)),
+}
 
 
 @gin.configurable
@@ -67,6 +76,7 @@ def tfds_images(
         print(error)
     ```
     """
+    check_all("tfds_images", locals(), _KINDS | PART_KINDS)
     whole = tfds_image_set(size, channels, name, split, data_dir, max_examples)
     return whole.part(part, held_out_fraction)
 
@@ -105,8 +115,7 @@ def tfds_image_set(
         print(error)
     ```
     """
-    if max_examples is not None and max_examples < 1:
-        raise ValueError(f"`max_examples` must be at least 1, or None. Received: {max_examples}")
+    check_all("tfds_image_set", locals(), _KINDS)
     request = {
         "source": "tfds_images",
         "name": name,

@@ -2,6 +2,8 @@
 
 import importlib
 
+from keras_learned_rule.checks import check, one_of
+
 NAMES = (
     "few_shot",
     "text",
@@ -13,17 +15,6 @@ NAMES = (
     "length",
     "cost",
 )
-
-
-def check(name):
-    """Returns the name of an experiment.
-
-    Raises:
-        ValueError: There is no such experiment.
-    """
-    if name not in NAMES:
-        raise ValueError(f"An experiment must be one of {NAMES}. Received: {name!r}")
-    return name
 
 
 def load(name):
@@ -46,7 +37,8 @@ def load(name):
     assert "Figure 5" in load("architectures").TITLE
     ```
     """
-    return importlib.import_module(f"keras_learned_rule.experiments.{check(name)}")
+    check("name", name, one_of(NAMES))
+    return importlib.import_module(f"keras_learned_rule.experiments.{name}")
 
 
 def load_all():

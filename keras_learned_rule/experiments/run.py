@@ -46,7 +46,8 @@ def run_experiment(
     assert "| paper | ours |" in markdown
     ```
     """
-    experiment = registry.load_all()[registry.check(name)]
+    experiment = registry.load(name)
+    registry.load_all()  # Gin files may name the settings of others.
     files = [*(gin_files or [f"gin_configs/experiments/{name}.gin"]), *([QUICK] if quick else [])]
     parse_gin(files, bindings)
     groups = experiment.groups(Setting(resolve_rule(rule), Path(rule).stem, data_dir))

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_learned_rule.checks import check, one_of
 from keras_learned_rule.data.splits import image_arrays
 from keras_learned_rule.data.text import imdb_bag_of_words
 
@@ -119,6 +120,5 @@ def _load(name, data_dir):
         return data._replace(
             x_train=np.minimum(data.x_train, 1.0), x_test=np.minimum(data.x_test, 1.0)
         )
-    if name not in IMAGES:
-        raise ValueError(f"A data set must be one of {('imdb', *IMAGES)}. Received: {name!r}")
+    check("A data set", name, one_of(("imdb", *IMAGES)))
     return image_arrays(*IMAGES[name], data_dir)

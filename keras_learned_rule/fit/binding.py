@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
+from keras_learned_rule.checks import check, integer
 from keras_learned_rule.fit import checks
 from keras_learned_rule.fit.guard import Guard
 from keras_learned_rule.fit.memory import RuleMemory, initial_memory, teacher_layers
@@ -117,7 +118,7 @@ class RuleBinding:
         checks.check_backend()
         checks.check_freeze(freeze)
         checks.check_total_steps(total_steps)
-        checks.check_not_negative("seed", seed)
+        check("seed", seed, integer(least=0))
         checks.check_replay(replay)
         self.rule = resolve_rule(rule)
         spec = self.rule.spec
@@ -172,8 +173,8 @@ class RuleBinding:
         Raises:
             ValueError: An argument is wrong.
         """
-        checks.check_not_negative("seed", seed)
-        checks.check_not_negative("total_steps", total_steps)
+        check("seed", seed, integer(least=0))
+        check("total_steps", total_steps, integer(least=0))
         self.memory.restart(self._initial_memory(seed))
         self.memory.total_steps.assign(total_steps)
         self.guard.reset()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import keras
 from numpy.typing import ArrayLike
 
+from keras_learned_rule.checks import check, integer
 from keras_learned_rule.fit import checks
 from keras_learned_rule.fit.binding import RuleBinding, resolve_rule
 from keras_learned_rule.fit.memory import RuleMemory
@@ -116,7 +117,7 @@ class LearnedRule(FailureWatch):
         super().__init__()
         checks.check_freeze(freeze)
         checks.check_total_steps(total_steps)
-        checks.check_not_negative("seed", seed)
+        check("seed", seed, integer(least=0))
         checks.check_replay(replay)
         self.rule = resolve_rule(rule)
         self.freeze = freeze

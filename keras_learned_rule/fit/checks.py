@@ -1,9 +1,10 @@
 """Refuses what the rule cannot train, before anything of the model has changed."""
 
-from numbers import Integral
-
 import keras
 import numpy as np
+
+from keras_learned_rule.checks import check, either, integer, one_of, optional
+from keras_learned_rule.network.chain import LAYER_NAMES
 
 _STRATEGIES = ("_DefaultDistributionStrategy", "OneDeviceStrategy", "MirroredStrategy")
 
@@ -60,31 +61,13 @@ def check_width(spec, width):
 
 def check_total_steps(total_steps):
     """Raises ValueError unless `total_steps` is None or a positive integer."""
-    if total_steps is not None and not (_is_integer(total_steps) and total_steps > 0):
-        raise ValueError(
-            f"total_steps must be None or a positive integer. Received: {total_steps!r}"
-        )
-
-
-def check_not_negative(name, value):
-    """Raises ValueError unless `value` is an integer and at least 0."""
-    if not (_is_integer(value) and value >= 0):
-        raise ValueError(f"{name} must be a non-negative integer. Received: {value!r}")
-
-
-def check_positive(name, value):
-    """Raises ValueError unless `value` is a positive integer."""
-    if not (_is_integer(value) and value > 0):
-        raise ValueError(f"{name} must be a positive integer. Received: {value!r}")
+    check("total_steps", total_steps, optional(integer(least=1)))
 
 
 def check_replay(replay):
     """Raises ValueError unless `replay` is "auto" or a non-negative integer."""
-    if replay != "auto" and not (_is_integer(replay) and replay >= 0):
-        raise ValueError(
-            "replay must be 'auto' or the number of examples to fill batches up to, 0 for never. "
-            f"Received: {replay!r}"
-        )
+    words = "'auto' or the number of examples to fill batches up to, 0 for never"
+    check("replay", replay, either(one_of(("auto",)), integer(least=0))._replace(words=words))
 
 
 def check_lengths(x, y):
@@ -98,14 +81,4 @@ def check_lengths(x, y):
 
 def check_freeze(freeze):
     """Raises ValueError unless `freeze` is a collection of strings."""
-    collection = isinstance(freeze, (list, tuple, set, frozenset))
-    if not (collection and all(isinstance(name, str) for name in freeze)):
-        raise ValueError(
-            "freeze must be a list or tuple of layer names, such as freeze=('dense',). "
-            f"Received: {freeze!r}"
-        )
-
-
-def _is_integer(value):
-    # To Python True is 1, to whoever passes it it is not.
-    return isinstance(value, Integral) and not isinstance(value, bool)
+    check("freeze", freeze, LAYER_NAMES)

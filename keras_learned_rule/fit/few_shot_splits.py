@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_learned_rule.fit.checks import check_not_negative, check_positive
+from keras_learned_rule.checks import check, integer
 
 
 def few_shot_splits(
@@ -36,7 +36,7 @@ def few_shot_splits(
     ```
     """
     y = np.asarray(y)
-    check_not_negative("seed", seed)
+    check("seed", seed, integer(least=0))
     _check_splits(y, shots, repeats)
     members = [np.flatnonzero(y == label) for label in np.unique(y)]
     rng = np.random.default_rng(seed)
@@ -53,8 +53,8 @@ def _check_splits(y, shots, repeats):
         raise ValueError(
             f"`y` must be a vector of integer labels. Received: shape {y.shape}, dtype {y.dtype}"
         )
-    check_positive("`shots`", shots)
-    check_positive("`repeats`", repeats)
+    check("shots", shots, integer(least=1))
+    check("repeats", repeats, integer(least=1))
     labels, counts = np.unique(y, return_counts=True)
     if len(labels) < 2:
         raise ValueError(f"`y` must have at least two classes. Received: {labels.tolist()}")

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_learned_rule.fit.checks import check_lengths, check_not_negative, check_positive
+from keras_learned_rule.checks import check, integer
+from keras_learned_rule.fit.checks import check_lengths
 from keras_learned_rule.fit.few_shot_splits import few_shot_splits
 from keras_learned_rule.fit.inputs import check_shape
 from keras_learned_rule.fit.readout import few_shot_accuracy
@@ -53,8 +54,8 @@ class FewShotProbe(keras.callbacks.Callback):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        check_not_negative("seed", seed)
-        check_positive("every", every)
+        check("seed", seed, integer(least=0))
+        check("every", every, integer(least=1))
         check_lengths(x, y)
         few_shot_splits(y, shots, repeats, seed)
         self.x, self.y = x, y

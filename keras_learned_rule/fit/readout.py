@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_learned_rule.checks import check, integer, number, one_of
 from keras_learned_rule.fit.checks import check_lengths
 from keras_learned_rule.fit.chosen_penalty import logistic_chosen, ridge_chosen
 from keras_learned_rule.fit.few_shot_splits import few_shot_splits
@@ -110,10 +111,9 @@ def few_shot_accuracy(
     assert few_shot_accuracy(None, features, y, shots=5).mean == 1.0
     ```
     """
-    if readout not in _READOUTS:
-        raise ValueError(f"`readout` must be one of {_READOUTS}. Received: {readout!r}")
-    if penalty not in _PENALTIES:
-        raise ValueError(f"`penalty` must be one of {_PENALTIES}. Received: {penalty!r}")
+    check("readout", readout, one_of(_READOUTS))
+    check("penalty", penalty, one_of(_PENALTIES))
+    check("batch_size", batch_size, integer(least=1))
     y = np.asarray(y)
     splits = few_shot_splits(y, shots, repeats, seed)
     check_lengths(x, y)
@@ -195,8 +195,7 @@ def ridge_readout(
     assert kernel.tolist() == [[1.0]] and bias.tolist() == [3.0]
     ```
     """
-    if not penalty > 0:
-        raise ValueError(f"`penalty` must be above 0. Received: {penalty}")
+    check("penalty", penalty, number(above=0))
     features, targets = np.asarray(features, np.float64), np.asarray(targets, np.float64)
     centre, offset = features.mean(axis=0), targets.mean(axis=0)
     centred, residual = features - centre, targets - offset

@@ -5,9 +5,15 @@ from typing import Literal
 import gin
 import keras
 
+from keras_learned_rule.checks import check_all, either, flag, integer, one_of
 from keras_learned_rule.meta.engines.base import Engine
 
 STRATEGIES = ("default", "mirrored", "multi_worker", "tpu")
+_KINDS = {
+    "strategy": one_of(STRATEGIES),
+    "jit_compile": either(one_of(("auto",)), flag()),
+    "cpu_devices": integer(least=1),
+}
 
 
 @gin.configurable
@@ -44,8 +50,7 @@ def make_engine(
     ```
     """
     backend = keras.config.backend()
-    if strategy not in STRATEGIES:
-        raise ValueError(f"strategy must be one of {STRATEGIES}. Received: {strategy!r}")
+    check_all("make_engine", locals(), _KINDS)
     if backend == "jax":
         from keras_learned_rule.meta.engines.jax import JaxEngine, split_cpu
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import gin
 from keras import ops, tree
 
+from keras_learned_rule.checks import check_fields, integer, number
 from keras_learned_rule.hints import Tensor, Tensors
 from keras_learned_rule.meta.engines.base import Engine
 
@@ -115,10 +116,7 @@ class PersistentES:
     pairs: int = 4
 
     def __post_init__(self):
-        if not 0 < self.deviation < float("inf"):
-            raise ValueError(f"deviation must be positive and finite. Received: {self.deviation!r}")
-        if self.pairs < 1:
-            raise ValueError(f"pairs must be at least 1. Received: {self.pairs!r}")
+        check_fields(self, {"deviation": number(above=0), "pairs": integer(least=1)})
 
     def start(self, theta: Tensors, state: Any) -> Any:
         """What a new inner loop carries: a state for each copy, and no perturbation yet."""

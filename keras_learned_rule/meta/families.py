@@ -7,10 +7,37 @@ from typing import Any, NamedTuple
 import gin
 import numpy as np
 
-from keras_learned_rule.meta.field_checks import check_integer, check_integers, check_range
+from keras_learned_rule.checks import (
+    check_fields,
+    flag,
+    instance_of,
+    integer,
+    list_of,
+    one_of,
+    span,
+    text,
+)
 from keras_learned_rule.meta.networks import NetworkDistribution, NetworkSpec
-from keras_learned_rule.meta.pool import load_pool
-from keras_learned_rule.meta.tasks import TaskSpec
+from keras_learned_rule.meta.pool import SOURCES, load_pool
+from keras_learned_rule.meta.tasks import AUGMENTATIONS, TaskSpec
+
+_KINDS = {
+    "sources": SOURCES,
+    "networks": instance_of(
+        (NetworkDistribution, NetworkSpec), "in gin, call it: @NetworkDistribution()"
+    ),
+    "buckets": integer(least=1),
+    "tasks": integer(least=1),
+    "size": integer(least=2),
+    "channels": one_of((1, 3)),
+    "ways": span(2),
+    "shots": integer(least=1),
+    "tests": integer(least=1),
+    "batches": list_of(integer(least=2)),
+    "augmentations": AUGMENTATIONS,
+    "permute": flag(),
+    "name": text(),
+}
 
 
 class Bucket(NamedTuple):
@@ -83,23 +110,7 @@ class TaskFamily:
     name: str = "tasks"
 
     def __post_init__(self):
-        object.__setattr__(self, "augmentations", tuple(self.augmentations))
-        least = {"buckets": 1, "tasks": 1, "size": 2, "shots": 1, "tests": 1}
-        for name, number in least.items():
-            check_integer(name, getattr(self, name), number)
-        check_range("ways", self.ways, least=2)
-        check_integers("batches", self.batches, least=2)
-        if not isinstance(self.networks, (NetworkDistribution, NetworkSpec)):
-            raise ValueError(
-                "networks must be a NetworkDistribution or a NetworkSpec; in gin, call it: "
-                f"@NetworkDistribution(). Received: {self.networks!r}"
-            )
-        for source in self.sources:
-            if not (isinstance(source, (list, tuple)) and len(source) == 2 and callable(source[0])):
-                raise ValueError(
-                    "sources must be pairs of a source and its share; in gin, [(@glyphs, 1.0)]. "
-                    f"Received: {source!r}"
-                )
+        check_fields(self, _KINDS)
 
     def task_spec(self, shape: tuple[int, ...], rng: np.random.Generator) -> TaskSpec:
         """Draws the `TaskSpec` of a bucket."""

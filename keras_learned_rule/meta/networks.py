@@ -7,9 +7,34 @@ import gin
 import numpy as np
 from keras import activations
 
-from keras_learned_rule.meta.field_checks import check_integer, check_integers, check_range
+from keras_learned_rule.checks import Kind, check_fields, flag, integer, list_of, number, span
 from keras_learned_rule.network.mlp import mlp_plan
 from keras_learned_rule.network.plan import Plan
+
+
+def _is_activation(name):
+    try:
+        return isinstance(name, str) and callable(activations.get(name))
+    except ValueError:
+        return False
+
+
+_ACTIVATION = Kind("the name of a Keras activation", _is_activation)
+# Far beyond what anyone meta-trains, and within what NumPy draws from.
+_MOST_LAYERS, _MOST_UNITS = 1000, 10**6
+_NETWORK = {
+    "widths": list_of(integer(1, _MOST_UNITS)),
+    "activation": _ACTIVATION,
+    "batch_norm": flag(),
+}
+_DISTRIBUTION = {
+    "depths": span(0, _MOST_LAYERS),
+    "widths": span(1, _MOST_UNITS),
+    "embeddings": list_of(integer(1, _MOST_UNITS)),
+    "activations": list_of(_ACTIVATION),
+    "no_batch_norm": number(least=0, most=1),
+    "multiple": integer(1, _MOST_UNITS),
+}
 
 
 @gin.configurable
@@ -31,13 +56,7 @@ class NetworkSpec:
     batch_norm: bool = True
 
     def __post_init__(self):
-        object.__setattr__(self, "widths", check_integers("widths", self.widths, least=1))
-        try:
-            activations.get(self.activation)
-        except ValueError as error:
-            raise ValueError(
-                f"activation must be the name of a Keras activation. Received: {self.activation!r}"
-            ) from error
+        check_fields(self, _NETWORK)
 
     def plan(self) -> Plan:
         """The network as a `Plan`."""
@@ -90,18 +109,7 @@ class NetworkDistribution:
     multiple: int = 16
 
     def __post_init__(self):
-        check_range("depths", self.depths, least=0)
-        check_range("widths", self.widths, least=1)
-        check_integers("embeddings", self.embeddings, least=1)
-        check_integer("multiple", self.multiple, least=1)
-        if not self.activations or isinstance(self.activations, str):
-            raise ValueError(
-                f"activations must be a list of names, one or more. Received: {self.activations!r}"
-            )
-        for activation in self.activations:
-            NetworkSpec(activation=activation)
-        if not 0 <= self.no_batch_norm <= 1:
-            raise ValueError(f"no_batch_norm must be in 0..1. Received: {self.no_batch_norm}")
+        check_fields(self, _DISTRIBUTION)
 
     def sample(self, rng: np.random.Generator) -> NetworkSpec:
         """Draws a `NetworkSpec` with a NumPy random generator."""

@@ -6,7 +6,21 @@ from typing import Any, NamedTuple
 import gin
 from keras import ops
 
+from keras_learned_rule.checks import check_fields, flag, number
 from keras_learned_rule.hints import Tensor
+
+_SHARE = number(least=0, most=1)
+_KINDS = {
+    "ridge": number(above=0),
+    "normalize_predictions": flag(),
+    "center_targets": flag(),
+    "plus_minus_one": flag(),
+    "hinge": flag(),
+    "sharpness": number(least=0),
+    "test_share": _SHARE,
+    "normalize_features": flag(),
+    "coefficient_share": _SHARE,
+}
 
 
 @gin.configurable
@@ -45,13 +59,7 @@ class ObjectiveSpec:
     coefficient_share: float = 0.0
 
     def __post_init__(self):
-        if not 0 < self.ridge < float("inf"):
-            raise ValueError(f"ridge must be positive and finite. Received: {self.ridge!r}")
-        if not 0 <= self.sharpness < float("inf"):
-            raise ValueError(f"sharpness must be finite, at least 0. Received: {self.sharpness!r}")
-        for name in ("test_share", "coefficient_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in 0..1. Received: {getattr(self, name)!r}")
+        check_fields(self, _KINDS)
 
 
 class RidgeResult(NamedTuple):

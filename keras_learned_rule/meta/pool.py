@@ -4,6 +4,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_learned_rule.checks import check, function, instance_of, list_of, number, pair_of
+from keras_learned_rule.data.image_set import ImageSet
+
+_SOURCE = function("a source (in gin, without calling it: @glyphs)", arguments=2)
+SOURCES = list_of(pair_of(_SOURCE, number(above=0)))
+
 
 class Pool(NamedTuple):
     """Images of several data sets, drawn from by plain indexing; its size costs no time.
@@ -62,13 +68,12 @@ def load_pool(sources, size, channels):
     assert sources.names == ("gaussian_mixture",) and sources.pool.images.shape[1:] == (1, 196, 1)
     ```
     """
-    sources = list(sources)
-    if not sources:
-        raise ValueError("sources must hold at least one (source, share). Received: none")
-    shares = np.array([share for _, share in sources], "float64")
-    if not np.all((shares > 0) & np.isfinite(shares)):
-        raise ValueError(f"The shares of sources must be positive. Received: {shares.tolist()}")
-    sets = [source(size, channels) for source, _ in sources]
+    sources = check("sources", sources, SOURCES)
+    shares = np.array([share for _, share in sources])
+    sets = [
+        check("What a source returns", source(size, channels), instance_of(ImageSet))
+        for source, _ in sources
+    ]
     shapes = [(s.name, s.images.shape[1:]) for s in sets]
     if len({shape for _, shape in shapes}) > 1:
         raise ValueError(

@@ -1,13 +1,29 @@
 """What stays the same from meta-update to meta-update."""
 
 import dataclasses
-import math
 
+from keras_learned_rule.checks import (
+    check,
+    check_fields,
+    dict_of,
+    flag,
+    instance_of,
+    integer,
+    number,
+    optional,
+)
 from keras_learned_rule.meta.estimators import PersistentES, TruncatedBackprop
-from keras_learned_rule.meta.field_checks import check_integer
 from keras_learned_rule.meta.objective import ObjectiveSpec
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.theta import theta_shapes
+
+KINDS = {
+    "objective": instance_of(ObjectiveSpec),
+    "clip_norm": number(above=0),
+    "remat": flag(),
+    "vectorize": flag(),
+    "scored": optional(integer(least=1)),
+}
 
 
 # Equal only to itself: what was compiled for one problem must not serve another that differs in the
@@ -58,17 +74,9 @@ class Problem:
     frozen: dict = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
-        if not self.clip_norm > 0:
-            raise ValueError(f"clip_norm must be positive. Received: {self.clip_norm!r}")
-        if self.scored is not None:
-            check_integer("scored", self.scored, least=1)
+        check("Problem.rule", self.rule, instance_of(RuleSpec))
         known = theta_shapes(self.rule)
-        if not all(name in known and 0 < s < math.inf for name, s in self.scales.items()):
-            raise ValueError(
-                f"scales must be positive numbers, by names out of {list(known)}. "
-                f"Received: {self.scales!r}"
-            )
-
+        check_fields(self, KINDS | {"scales": dict_of(known, number(above=0))})
         if not set(self.frozen) < set(known):
             raise ValueError(
                 f"frozen must be some arrays of theta, out of {list(known)}. "

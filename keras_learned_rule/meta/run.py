@@ -10,7 +10,7 @@ import gin
 import keras
 import numpy as np
 
-from keras_learned_rule.meta.field_checks import check_integer
+from keras_learned_rule.checks import check_fields, integer
 from keras_learned_rule.meta.metrics import Window
 from keras_learned_rule.meta.run_folder import BEST
 from keras_learned_rule.meta.run_log import finite_number
@@ -28,8 +28,7 @@ class Intervals:
     checkpoint: int = 50
 
     def __post_init__(self):
-        for name, value in vars(self).items():
-            check_integer(name, value, least=1)
+        check_fields(self, dict.fromkeys(("log", "evaluate", "checkpoint"), integer(least=1)))
 
 
 class Run:

@@ -5,7 +5,16 @@ import dataclasses
 import gin
 import numpy as np
 
-from keras_learned_rule.meta.field_checks import check_integer, check_integers, check_range
+from keras_learned_rule.checks import check_fields, integer, list_of, optional, span
+
+# Inner steps are counted in int32 on devices.
+_MOST = 2**31 - 1
+_KINDS = {
+    "lengths": span(1, _MOST),
+    "truncations": list_of(integer(1, _MOST)),
+    "first_lengths": optional(span(1, _MOST)),
+    "grow_updates": integer(least=0),
+}
 
 
 @gin.configurable
@@ -44,12 +53,9 @@ class Horizon:
     grow_updates: int = 0
 
     def __post_init__(self):
-        first = self.lengths if self.first_lengths is None else self.first_lengths
-        truncations = sorted(check_integers("truncations", self.truncations, least=1))
-        object.__setattr__(self, "lengths", check_range("lengths", self.lengths, least=1))
-        object.__setattr__(self, "first_lengths", check_range("first_lengths", first, least=1))
-        object.__setattr__(self, "truncations", tuple(truncations))
-        check_integer("grow_updates", self.grow_updates, least=0)
+        check_fields(self, _KINDS)
+        object.__setattr__(self, "first_lengths", self.first_lengths or self.lengths)
+        object.__setattr__(self, "truncations", tuple(sorted(self.truncations)))
 
     def _grown(self, update):
         return min(1.0, update / self.grow_updates) if self.grow_updates else 1.0

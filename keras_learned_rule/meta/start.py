@@ -1,6 +1,7 @@
 """Where meta-training starts: from new parameters, or from what another rule has learned."""
 
 import dataclasses
+import os
 
 import numpy as np
 
@@ -27,7 +28,8 @@ def starting_theta(start_from, rule, seed):
         A dict from name to float32 array.
 
     Raises:
-        ValueError: The other rule differs in more than that.
+        ValueError: The other rule differs in more than that, or its file is damaged.
+        FileNotFoundError: There is no such preset or file.
 
     Example:
     ```python
@@ -41,8 +43,7 @@ def starting_theta(start_from, rule, seed):
     """
     if start_from is None:
         return init_theta(rule, seed)
-    load = UpdateRule.from_preset if start_from in UpdateRule.presets() else UpdateRule.load
-    start = load(start_from)
+    start = _loaded(start_from)
     if not _knows_less(start.spec, rule):
         raise ValueError(
             f"start_from must be a theta of the same rule, or of one with fewer terms, {rule}. "
@@ -53,6 +54,18 @@ def starting_theta(start_from, rule, seed):
         coefficients = name.endswith("coefficients")
         theta[name] = _by_term(array, start.spec, rule) if coefficients else array
     return theta
+
+
+def _loaded(start_from):
+    presets = UpdateRule.presets()
+    if start_from in presets:
+        return UpdateRule.from_preset(start_from)
+    if not os.path.isfile(start_from):
+        raise FileNotFoundError(
+            f"start_from must be a preset, one of {presets}, or the path of a theta file. "
+            f"Received: {start_from!r}"
+        )
+    return UpdateRule.load(start_from)
 
 
 def _knows_less(spec, rule):

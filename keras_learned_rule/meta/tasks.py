@@ -8,13 +8,23 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from keras_learned_rule.checks import check_fields, flag, instance_of, integer, list_of
 from keras_learned_rule.data.augment import Augmentation, augmented
-from keras_learned_rule.meta.field_checks import check_integer
 from keras_learned_rule.meta.networks import NetworkSpec
 from keras_learned_rule.meta.unroll import Episode, InnerData
 
 # The draws of an image that choose it: its class among those of the task, its place in the class.
 CHOICE_DRAWS = 2
+AUGMENTATIONS = list_of(instance_of(Augmentation, "in gin, call it: @rotation()"), least=0)
+_KINDS = {
+    "network": instance_of(NetworkSpec),
+    "ways": integer(least=2),
+    "shots": integer(least=1),
+    "tests": integer(least=1),
+    "batch": integer(least=2),
+    "augmentations": AUGMENTATIONS,
+    "permute": flag(),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,14 +55,7 @@ class TaskSpec:
     permute: bool = True
 
     def __post_init__(self):
-        for name, least in (("ways", 2), ("shots", 1), ("tests", 1), ("batch", 2)):
-            check_integer(name, getattr(self, name), least)
-        for augmentation in self.augmentations:
-            if not isinstance(augmentation, Augmentation):
-                raise ValueError(
-                    "augmentations must be Augmentations; in gin, call the functions that make "
-                    f"them: [@rotation()]. Received: {augmentation!r}"
-                )
+        check_fields(self, _KINDS)
 
     @property
     def inputs(self):

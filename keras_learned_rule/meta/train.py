@@ -12,13 +12,13 @@ from keras_learned_rule.meta.engine import make_engine
 from keras_learned_rule.meta.estimators import PersistentES, TruncatedBackprop
 from keras_learned_rule.meta.evaluate import Evaluator
 from keras_learned_rule.meta.families import TaskFamily, load_families
-from keras_learned_rule.meta.field_checks import check_integer
 from keras_learned_rule.meta.objective import ObjectiveSpec
 from keras_learned_rule.meta.problem import Problem
 from keras_learned_rule.meta.provenance import operative_config, provenance
 from keras_learned_rule.meta.run import Intervals, Run
 from keras_learned_rule.meta.run_folder import RunFolder
 from keras_learned_rule.meta.schedule import Horizon
+from keras_learned_rule.meta.settings import check_buckets, checked_settings
 from keras_learned_rule.meta.start import starting_theta
 from keras_learned_rule.meta.trainer import MetaTrainer
 from keras_learned_rule.rule.spec import RuleSpec
@@ -88,7 +88,7 @@ def train(
             (see `starting_theta`). Defaults to `init_theta`.
         tensorboard: Whether to write TensorBoard files to run_dir/tensorboard.
         dry_run: Whether to print what would run, and stop there.
-        seed: Integer seed of everything random.
+        seed: Non-negative integer, the seed of everything random.
 
     Returns:
         The finished, or interrupted, `MetaTrainer`; None of a dry run.
@@ -115,34 +115,62 @@ def train(
     theta = trainer.theta_arrays()
     ```
     """
-    # Made here rather than as default values, so that they are as gin says now.
-    horizon, objective = horizon or Horizon(), objective or ObjectiveSpec()
-    estimator, intervals = estimator or TruncatedBackprop(), intervals or Intervals()
-    settings = _plain(dict(locals()))
-    check_integer("updates", updates, least=1)
-    check_integer("evaluation_steps", evaluation_steps, least=1)
-    check_integer("max_skipped_updates", max_skipped_updates, least=1)
+    settings = checked_settings(dict(locals()))
     # First of all: some strategies must be made before TensorFlow has computed anything.
-    engine = None if dry_run else make_engine()
-    theta = starting_theta(start_from, rule, seed)
-    how = dict(remat=remat, vectorize=vectorize, scored=scored, scales=scales or {})
-    problem = Problem(rule, objective, estimator, clip_norm, **how, frozen=_frozen(frozen, theta))
-    training, held_out = _loaded(rule, families, held_out, seed)
-    if dry_run:
+    engine = None if settings.dry_run else make_engine()
+    theta = starting_theta(settings.start_from, settings.rule, settings.seed)
+    problem = _problem(settings, theta)
+    training, held_out = _loaded(settings)
+    if settings.dry_run:
         from keras_learned_rule.meta.dry_run import describe
 
-        print(describe(problem, *training, held_out, horizon, updates, buckets_a_update))
+        how = settings.horizon, settings.updates, settings.buckets_a_update
+        print(describe(problem, *training, held_out, *how))
         return None
+    return _run(settings, engine, problem, theta, training, held_out)
+
+
+def _problem(settings, theta):
+    return Problem(
+        rule=settings.rule,
+        objective=settings.objective,
+        estimator=settings.estimator,
+        clip_norm=settings.clip_norm,
+        remat=settings.remat,
+        vectorize=settings.vectorize,
+        scored=settings.scored,
+        scales=settings.scales or {},
+        frozen=_frozen(settings.frozen, theta),
+    )
+
+
+def _run(settings, engine, problem, theta, training, held_out):
     trainer = MetaTrainer(
-        engine, problem, *training, theta, updates, learning_rate, horizon, buckets_a_update, seed
+        engine,
+        problem,
+        *training,
+        theta,
+        settings.updates,
+        settings.learning_rate,
+        settings.horizon,
+        settings.buckets_a_update,
+        settings.seed,
     )
     evaluator = Evaluator(engine, problem, *held_out, seed=HELD_OUT_SEED)
-    config = {"settings": settings, "gin": gin.config_str()}
+    config = {"settings": _plain(vars(settings)), "gin": gin.config_str()}
     origin = {**provenance(), "operative_config": operative_config()}
-    folder = RunFolder(run_dir, config, origin, engine.process)
+    folder = RunFolder(settings.run_dir, config, origin, engine.process)
     print(f"Meta-training on {engine.described}; at most {_programs(trainer)} programs", flush=True)
-    limits = intervals, updates, max_skipped_updates
-    Run(folder, trainer, evaluator, evaluation_steps, *limits, tensorboard).go()
+    Run(
+        folder,
+        trainer,
+        evaluator,
+        settings.evaluation_steps,
+        settings.intervals,
+        settings.updates,
+        settings.max_skipped_updates,
+        settings.tensorboard,
+    ).go()
     return trainer
 
 
@@ -155,22 +183,25 @@ def _frozen(patterns, theta):
     unknown = [pattern for pattern, names in matches.items() if not names]
     if unknown:
         raise ValueError(
-            f"frozen must be names out of {list(theta)}, or patterns of them. "
+            f"train.frozen must be names out of {list(theta)}, or patterns of them. "
             f"Received: unknown {unknown}"
         )
     return {name: theta[name] for names in matches.values() for name in names}
 
 
-def _loaded(rule, families, held_out, seed):
+def _loaded(settings):
     """(buckets, pools) to meta-train on, and of the held-out tasks."""
-    training = load_families(families, seed)
-    held_out = load_families(held_out, HELD_OUT_SEED) if held_out else ([], [])
+    training, held_out = load_families(settings.families, settings.seed), ([], [])
+    check_buckets(settings, len(training[0]))
+    if settings.held_out:
+        held_out = load_families(settings.held_out, HELD_OUT_SEED)
+    wanted = settings.rule.output_width
     for bucket in training[0] + held_out[0]:
         width = bucket.spec.network.widths[-1]
-        if rule.output_width not in (None, width):
+        if wanted not in (None, width):
             raise ValueError(
-                f"Networks must have embeddings of {rule.output_width} units, the output_width of "
-                f"the rule. Received: {width} units in bucket {bucket.name!r}"
+                f"Networks must have embeddings of {wanted} units, the output_width of the rule. "
+                f"Received: {width} units in bucket {bucket.name!r}"
             )
     return training, held_out
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import tree
 
+from keras_learned_rule.checks import check, integer, optional
 from keras_learned_rule.meta.adam import adam_start
 from keras_learned_rule.meta.meta_step import Shared, bucket_step, meta_update
 from keras_learned_rule.meta.particles import finished_particles
@@ -201,11 +202,7 @@ def _check_tasks(engine, buckets, buckets_a_update):
                 f"tasks must be a multiple of the {engine.replicas} replicas. "
                 f"Received: tasks={bucket.tasks} of {bucket.name!r}"
             )
-    if buckets_a_update is not None and not 1 <= buckets_a_update <= len(buckets):
-        raise ValueError(
-            f"buckets_a_update must be in 1..{len(buckets)}, the number of buckets. "
-            f"Received: {buckets_a_update}"
-        )
+    check("buckets_a_update", buckets_a_update, optional(integer(1, len(buckets))))
 
 
 def _check_vectorize(engine, problem):

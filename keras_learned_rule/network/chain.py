@@ -4,6 +4,16 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_learned_rule.checks import Kind, check
+
+
+def _are_names(value):
+    collection = isinstance(value, (list, tuple, set, frozenset))
+    return collection and all(isinstance(name, str) for name in value)
+
+
+LAYER_NAMES = Kind("a list or tuple of layer names, such as freeze=('dense',)", _are_names)
+
 
 class Link(NamedTuple):
     """One layer of the chain.
@@ -103,11 +113,7 @@ def _check_node(model, operation, node):
 
 
 def _check_names(model, freeze):
-    if isinstance(freeze, str):
-        raise ValueError(
-            "`freeze` must be a list or tuple of layer names, such as "
-            f"freeze=('{freeze}',). Received: freeze={freeze!r}"
-        )
+    check("freeze", freeze, LAYER_NAMES)
     known = list(_layer_names(model))
     for name in freeze:
         if name not in known:

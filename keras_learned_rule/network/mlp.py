@@ -5,6 +5,7 @@ Meta-training differentiates through many updates of such networks, so their wei
 
 from keras import activations, ops
 
+from keras_learned_rule.checks import check, integer
 from keras_learned_rule.network.plan import Passage, Plan, UnitLayer, same
 
 
@@ -31,8 +32,7 @@ def mlp_plan(layers, activation="relu", batch_norm=True, epsilon=1e-3):
     assert len(plan.layers) == 5
     ```
     """
-    if layers < 1:
-        raise ValueError(f"`layers` must be at least 1. Received: layers={layers}")
+    check("layers", layers, integer(least=1))
     unit = activations.get(activation)
     epsilon = epsilon if batch_norm else None
     return Plan(

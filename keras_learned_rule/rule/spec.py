@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Any
 
-from keras_learned_rule.rule.spec_checks import checked_fields
+from keras_learned_rule.checks import check, flag
+from keras_learned_rule.rule.spec_checks import checked_fields, checked_terms
 from keras_learned_rule.rule.term_names import COMPACT_TERMS, PUBLISHED_TERMS, competes
 
 
@@ -12,7 +13,8 @@ class RuleSpec:
     """Sizes and switches of an update rule; with theta, all there is to know about it.
 
     Use `RuleSpec.published()` for the rule of the paper and `RuleSpec.compact()` for the one this
-    package meta-trains; both accept any field as an override.
+    package meta-trains; both accept any field as an override. Layers are at most 64, other sizes at
+    most 4,096.
 
     Args:
         merge: "published" or "compact": how the terms become a weight change and a step
@@ -159,9 +161,12 @@ class RuleSpec:
         assert not spec.neuron_network and spec.output_width is None
         ```
         """
+        check("RuleSpec.neuron_network", neuron_network, flag())
+        own = sorted(neuron_network * PUBLISHED_TERMS + COMPACT_TERMS)
+        terms = checked_terms(overrides.get("terms", own), neuron_network)
         fields = dict(
             merge="compact",
-            terms=tuple(sorted(neuron_network * PUBLISHED_TERMS + COMPACT_TERMS)),
+            terms=terms,
             neuron_network=neuron_network,
             hidden_width=16,
             hidden_layers=0,
@@ -177,7 +182,7 @@ class RuleSpec:
             output_width=None,
             groups=3,
             shaped_bias=True,
-            running_competition=competes(overrides.get("terms", COMPACT_TERMS)),
+            running_competition=competes(terms),
             size_aware=True,
             learning_rate=1.0,
         )

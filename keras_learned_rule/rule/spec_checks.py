@@ -1,25 +1,20 @@
 """Refuses what is no update rule, as soon as its spec is made."""
 
-import math
-import numbers
-
+from keras_learned_rule.checks import check_all, flag, integer, number, one_of, optional
 from keras_learned_rule.rule.term_names import NEED_COMPACT, READOUTS, TERMS, competes
 
-# The smallest value of each field that is an integer.
-_LEAST = {
-    "hidden_width": 1,
-    "hidden_layers": 0,
-    "top_width": 1,
-    "top_layers": 0,
-    "delta_channels": 1,
-    "readout_channels": 1,
-    "batch_kernel": 1,
-    "unit_kernel": 1,
-    "top_kernel": 1,
-    "output_width": 1,
-    "groups": 1,
-    "reference_steps": 1,
-}
+# Far beyond what anyone trains; beyond it a damaged file would take all memory.
+_MOST_WIDTH, _MOST_LAYERS, _MOST_STEPS = 4096, 64, 10**9
+_WIDTH, _LAYERS = integer(1, _MOST_WIDTH), integer(0, _MOST_LAYERS)
+_WIDTHS = (
+    "hidden_width",
+    "top_width",
+    "delta_channels",
+    "readout_channels",
+    "batch_kernel",
+    "unit_kernel",
+    "top_kernel",
+)
 _SWITCHES = (
     "neuron_network",
     "pooled",
@@ -33,6 +28,16 @@ _SWITCHES = (
     "very_sparse",
     "teacher",
 )
+_KINDS = {
+    **dict.fromkeys(_WIDTHS, _WIDTH),
+    **dict.fromkeys(("hidden_layers", "top_layers"), _LAYERS),
+    "output_width": optional(_WIDTH),
+    "groups": one_of((1, 3)),
+    "reference_steps": integer(1, _MOST_STEPS),
+    **dict.fromkeys(("learning_rate", "length_exponent"), number(least=0)),
+    **dict.fromkeys(_SWITCHES, flag()),
+    "merge": one_of(("published", "compact")),
+}
 
 
 def checked_fields(fields):
@@ -47,45 +52,35 @@ def checked_fields(fields):
     Raises:
         ValueError: A field has a value outside what `RuleSpec` says.
     """
-    fields = dict(fields)
-    for name, least in _LEAST.items():
-        if name != "output_width" or fields[name] is not None:
-            fields[name] = _integer(name, fields[name], least)
-    for name in ("learning_rate", "length_exponent"):
-        fields[name] = _amount(name, fields[name])
-    for name in _SWITCHES:
-        if not isinstance(fields[name], bool):
-            raise ValueError(f"{name} must be a bool. Received: {fields[name]!r}")
-    fields["terms"] = _terms(fields["terms"], fields["neuron_network"])
+    fields = fields | check_all("RuleSpec", fields, _KINDS)
+    fields["terms"] = checked_terms(fields["terms"], fields["neuron_network"])
     _check_kernels(fields)
     _check_merge(fields)
     return fields
 
 
-def _integer(name, value, least):
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not whole or value < least:
-        raise ValueError(f"{name} must be an integer, at least {least}. Received: {value!r}")
-    return int(value)
+def checked_terms(terms, neuron_network):
+    """Checks the terms of a rule.
 
+    Args:
+        terms: A list or tuple of names.
+        neuron_network: Whether terms that read hidden states are available.
 
-def _amount(name, value):
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not number or not 0 <= value < math.inf:
-        raise ValueError(f"{name} must be a finite number, at least 0. Received: {value!r}")
-    return float(value)
+    Returns:
+        Them as a tuple.
 
-
-def _terms(terms, neuron_network):
+    Raises:
+        ValueError: They are not names of terms that are available, or one is repeated.
+    """
     if not isinstance(terms, (list, tuple)):
-        raise ValueError(f"terms must be a list or tuple. Received: terms={terms!r}")
+        raise ValueError(f"RuleSpec.terms must be a list or tuple. Received: {terms!r}")
     available = [t for t in TERMS if neuron_network or t not in READOUTS]
     # Without hashing: a damaged file may hold lists where names should be.
     repeated = any(t in terms[:i] for i, t in enumerate(terms))
     if not terms or repeated or any(t not in available for t in terms):
         raise ValueError(
-            f"terms must be distinct names out of {available} "
-            f"(neuron_network={neuron_network}). Received: terms={list(terms)}"
+            f"RuleSpec.terms must be distinct names out of {available} "
+            f"(neuron_network={neuron_network}). Received: {list(terms)}"
         )
     return tuple(terms)
 
@@ -100,8 +95,6 @@ def _check_kernels(fields):
 
 def _check_merge(fields):
     merge = fields["merge"]
-    if merge not in ("published", "compact"):
-        raise ValueError(f'merge must be "published" or "compact". Received: {merge!r}')
     if merge == "published" and not fields["neuron_network"]:
         raise ValueError(
             "The published merge needs the neuron network. Received: neuron_network=False"
@@ -143,8 +136,7 @@ def _check_merge(fields):
             f"terms must not be of {list(NEED_COMPACT)} with the published merge, which has no "
             f"parameters for them. Received: {unpublished}"
         )
-    if fields["groups"] not in ((1,) if merge == "published" else (1, 3)):
+    if merge == "published" and fields["groups"] != 1:
         raise ValueError(
-            "groups must be 1 (published merge) or 1 or 3 (compact merge). "
-            f"Received: groups={fields['groups']!r}"
+            f"groups must be 1 with the published merge. Received: groups={fields['groups']}"
         )
