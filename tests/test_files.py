@@ -1,11 +1,13 @@
 """Theta files: what is written is read back, and everything else is refused with a reason."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
+import theta_mutations
 
 from keras_learned_rule.rule.files import HEADER_KEY, load_theta, save_theta, write_atomically
 from keras_learned_rule.rule.spec import RuleSpec
@@ -160,27 +162,62 @@ def test_newer_format(path):
         '{"format_version": 1}',
         '{"format_version": 1, "spec": ["hebb"]}',
         '{"format_version": 1, "spec": {}, "provenance": [1, 2]}',
+        pytest.param('{"a": ' * 20_000 + "1" + "}" * 20_000, id="nested"),
     ],
 )
 def test_damaged_header(path, header):
     safetensors.numpy.save_file(init_theta(SPEC), path, {HEADER_KEY: header})
     with pytest.raises(ValueError, match="must be a json object.*rule.safetensors") as caught:
         load_theta(path)
-    assert str(caught.value).endswith(f"with the header {header!r}")
+    assert str(caught.value).endswith(f"with the header {header[:200]!r}")
 
 
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"hidden_width": "3"}, "hidden_width must be an integer"),
-        ({"terms": 5}, "terms must be a list"),
-        ({"terms": [["hebb"]]}, "terms must be distinct names"),
-        ({"merge": ["published"]}, "merge must be"),
+        ({"hidden_width": "3"}, "RuleSpec.hidden_width must be an integer"),
+        ({"terms": 5}, "RuleSpec.terms must be a list"),
+        ({"terms": [["hebb"]]}, "RuleSpec.terms must be distinct names"),
+        ({"merge": ["published"]}, "RuleSpec.merge must be"),
     ],
 )
 def test_damaged_spec(path, fields, message):
     rewrite(path, header={"spec": {**SPEC.to_dict(), **fields}})
     with pytest.raises(ValueError, match=f"rule.safetensors' is not valid. {message}"):
+        load_theta(path)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"top_layers": 10**6},
+        {"hidden_layers": 10**6},
+        {"hidden_width": 10**9},
+        {"output_width": 10**400},
+        # Allowed, but not what the file holds.
+        {"top_layers": 64, "hidden_layers": 64, "hidden_width": 4096, "output_width": 4096},
+    ],
+)
+def test_sizes_that_are_not_those_of_the_file_are_refused_before_they_take_memory(path, fields):
+    rewrite(path, header={"spec": {**SPEC.to_dict(), **fields}})
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="is not valid. .*Received: "):
+        load_theta(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * 2**20
+
+
+def test_files_that_something_has_damaged_are_refused_or_hold_a_theta(tmp_path):
+    counts = theta_mutations.outcomes(280, tmp_path)
+    found = {outcome for counted in counts.values() for outcome in counted}
+    assert len(counts) == 7 and found == {"refused", "loaded"}
+
+
+@pytest.mark.parametrize("number", [1e39, -1e39, 1e300])
+def test_numbers_beyond_float32_are_refused(path, number):
+    rewrite(path, {"next_delta/bias": np.array([0.0, number])})
+    with pytest.raises(ValueError, match="next_delta/bias' must be finite in float32"):
         load_theta(path)
 
 
@@ -193,7 +230,7 @@ def test_a_header_without_provenance_has_an_empty_one(path):
 @pytest.mark.parametrize("provenance", [[1, 2], "glyphs", {"data": {1, 2}}])
 def test_provenance_that_is_no_json_object_is_not_written(path, provenance):
     before = path.read_bytes()
-    with pytest.raises(ValueError, match="provenance must be a dict.*Received: "):
+    with pytest.raises(ValueError, match="provenance must be .*a dict.*Received: "):
         save_theta(path, SPEC, init_theta(SPEC), provenance)
     assert path.read_bytes() == before
 

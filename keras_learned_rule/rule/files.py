@@ -7,13 +7,16 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from keras_learned_rule.checks import Kind, check, optional
 from keras_learned_rule.rule.spec import RuleSpec
-from keras_learned_rule.rule.theta import check_theta, theta_shapes
+from keras_learned_rule.rule.theta import check_shapes, check_theta, theta_shapes
 
 FORMAT_VERSION = 1
 # One entry holds everything: safetensors writes several in an order that differs from process to
 # process, and equal content must give equal files.
 HEADER_KEY = "keras_learned_rule"
+# What safetensors calls the types that NumPy can make float32 of.
+_DTYPES = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8")
 
 
 def save_theta(path, spec, theta, provenance=None):
@@ -79,29 +82,6 @@ def load_theta(path):
     assert spec.merge == "compact"
     ```
     """
-    header, arrays = _read(path)
-    try:
-        spec = RuleSpec.from_dict(header["spec"])
-        check_theta(spec, arrays)
-    except ValueError as error:
-        raise ValueError(f"The theta file {os.fspath(path)!r} is not valid. {error}") from error
-    theta = {name: arrays[name].astype("float32") for name in theta_shapes(spec)}
-    return spec, theta, header["provenance"]
-
-
-def check_provenance(provenance):
-    """Raises ValueError unless `provenance` is None or a dict that json can hold."""
-    try:
-        json.dumps(provenance)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"provenance must be a dict that json can hold ({error}). Received: {provenance!r}"
-        ) from error
-    if not isinstance(provenance, dict | None):
-        raise ValueError(f"provenance must be a dict. Received: {provenance!r}")
-
-
-def _read(path):
     if not isinstance(path, (str, os.PathLike)):
         raise ValueError(f"path must be that of a theta file. Received: {path!r}")
     if not os.path.isfile(path):
@@ -109,12 +89,42 @@ def _read(path):
     try:
         with safetensors.safe_open(path, framework="np") as file:
             header = _header(path, file.metadata() or {})
-            return header, {name: file.get_tensor(name) for name in file.keys()}
+            return *_content(path, header["spec"], file), header["provenance"]
     except safetensors.SafetensorError as error:
         raise ValueError(
             f"A theta file must be a complete safetensors file; this one is truncated or something "
             f"else ({error}). Received: path={os.fspath(path)!r}"
         ) from error
+
+
+def check_provenance(provenance):
+    """Raises ValueError unless `provenance` is None or a dict that json can hold."""
+    try:
+        json.dumps(provenance)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"provenance must be a dict that json can hold ({error}). Received: {provenance!r}"
+        ) from error
+    check("provenance", provenance, optional(Kind("a dict", lambda value: isinstance(value, dict))))
+
+
+def _content(path, fields, file):
+    """Spec and theta of an open file; no array is read before all are known to fit the spec."""
+    slices = {name: file.get_slice(name) for name in file.keys()}
+    try:
+        spec = RuleSpec.from_dict(fields)
+        check_shapes(spec, {name: tuple(part.get_shape()) for name, part in slices.items()})
+        for name, part in slices.items():
+            if part.get_dtype() not in _DTYPES:
+                raise ValueError(
+                    f"theta array {name!r} must hold real numbers, of a type out of {_DTYPES}. "
+                    f"Received: {part.get_dtype()}"
+                )
+        theta = {name: file.get_tensor(name) for name in theta_shapes(spec)}
+        check_theta(spec, theta)
+    except ValueError as error:
+        raise ValueError(f"The theta file {os.fspath(path)!r} is not valid. {error}") from error
+    return spec, {name: array.astype("float32") for name, array in theta.items()}
 
 
 def _header(path, metadata):
@@ -126,7 +136,7 @@ def _header(path, metadata):
         )
     try:
         header = {"provenance": {}, **json.loads(metadata[HEADER_KEY])}
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise _damaged(path, metadata) from error
     version = header.get("format_version")
     if type(version) is not int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_learned_rule.checks import check, instance_of
 from keras_learned_rule.hints import Arrays
 from keras_learned_rule.rule.layer_parameters import conditions, merge_arrays
 from keras_learned_rule.rule.learned_hebb import learned_hebb_arrays
@@ -27,6 +28,8 @@ START_STEP = 0.15
 START_BIAS_RATE = 0.1
 START_WINDOW = 384.0
 MAX_STEP = 0.3
+# Of a long list of names an error shows so many.
+_MOST_NAMED = 20
 
 
 def theta_shapes(spec: RuleSpec) -> dict[str, tuple[int, ...]]:
@@ -209,6 +212,45 @@ def _by_group(values, groups):
     return np.array(values if groups == 3 else values[1:2])
 
 
+def check_shapes(spec: RuleSpec, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Checks the names and shapes of what is to be a theta, without its arrays.
+
+    Args:
+        spec: A `RuleSpec`.
+        shapes: A dict from name to shape tuple.
+
+    Raises:
+        ValueError: Arrays are missing, unknown, or of another shape.
+
+    Example:
+    ```python
+    from keras_learned_rule import RuleSpec
+    from keras_learned_rule.rule.theta import check_shapes, theta_shapes
+
+    spec = RuleSpec.compact()
+    check_shapes(spec, theta_shapes(spec))
+    ```
+    """
+    wanted = theta_shapes(spec)
+    missing = [name for name in wanted if name not in shapes]
+    unknown = [name for name in shapes if name not in wanted]
+    if missing or unknown:
+        raise ValueError(
+            f"theta must have exactly the {len(wanted)} arrays of its spec. "
+            f"Received: missing {_first(missing)}, unknown {_first(unknown)}"
+        )
+    for name, shape in wanted.items():
+        if shapes[name] != shape:
+            raise ValueError(
+                f"theta array {name!r} must have shape {shape}. Received: shape {shapes[name]}"
+            )
+
+
+def _first(names):
+    more = len(names) - _MOST_NAMED
+    return names if more <= 0 else f"{names[:_MOST_NAMED]} and {more} more"
+
+
 def check_theta(spec: RuleSpec, theta: Mapping[str, ArrayLike]) -> None:
     """Checks that theta has exactly the arrays that the spec calls for.
 
@@ -217,7 +259,8 @@ def check_theta(spec: RuleSpec, theta: Mapping[str, ArrayLike]) -> None:
         theta: A dict from name to array of numbers.
 
     Raises:
-        ValueError: Arrays are missing, unknown, of another shape, not numbers, or not finite.
+        ValueError: Arrays are missing, unknown, of another shape, not numbers, or not finite in
+            float32.
 
     Example:
     ```python
@@ -228,23 +271,17 @@ def check_theta(spec: RuleSpec, theta: Mapping[str, ArrayLike]) -> None:
     check_theta(spec, init_theta(spec))
     ```
     """
-    shapes = theta_shapes(spec)
-    missing = [name for name in shapes if name not in theta]
-    unknown = [name for name in theta if name not in shapes]
-    if missing or unknown:
-        raise ValueError(
-            f"theta must have exactly the {len(shapes)} arrays of its spec. "
-            f"Received: missing {missing}, unknown {unknown}"
-        )
-    for name, shape in shapes.items():
-        array = np.asarray(theta[name])
-        if array.shape != shape:
-            raise ValueError(
-                f"theta array {name!r} must have shape {shape}. Received: shape {array.shape}"
-            )
+    check("theta", theta, instance_of(Mapping, "from names to arrays"))
+    arrays = {name: np.asarray(array) for name, array in theta.items()}
+    check_shapes(spec, {name: array.shape for name, array in arrays.items()})
+    for name, array in arrays.items():
         if array.dtype.kind not in "fiu":
             raise ValueError(
                 f"theta array {name!r} must hold real numbers. Received: dtype {array.dtype}"
             )
-        if not np.all(np.isfinite(array)):
-            raise ValueError(f"theta array {name!r} must be finite. Received: NaN or infinity")
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(array.astype("float32"))
+        if not np.all(finite):
+            raise ValueError(
+                f"theta array {name!r} must be finite in float32. Received: NaN or infinity"
+            )
