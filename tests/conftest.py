@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = Path(os.environ.get("LEARNED_RULE_REFERENCE", ROOT.parent / "shared" / "reference"))
 
 # `fit` needs TensorFlow, and so do bounds near the precision of float64. With another backend these
-# files run; what JAX does in meta-training is also tested from here, in processes of its own.
+# files run. The tests of meta-training on TensorFlow also start child processes on JAX.
 ANY_BACKEND = {
     "test_configs",
     "test_data",
