@@ -1,10 +1,14 @@
 """Small networks, rules and data for the tests of `fit`, and a fit written out by hand."""
 
+import inspect
+
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from keras import layers, ops
 
+from keras_learned_rule.fit.callback import LearnedRule
 from keras_learned_rule.fit.memory import initial_backward_weights
 from keras_learned_rule.network.read import read_plan
 from keras_learned_rule.rule.spec import RuleSpec
@@ -14,6 +18,8 @@ from keras_learned_rule.rule.update_rule import UpdateRule
 
 FEATURES = 10
 BATCH = 16
+# What every fit of Keras leaves on a model.
+KERAS_SETS = {"history", "stop_training", "_eval_epoch_iterator", "stop_evaluating"}
 
 
 def compact_rule(**overrides):
@@ -83,10 +89,63 @@ def batches(x, size=BATCH):
     return [x[i : i + size] for i in range(0, len(x), size)]
 
 
-def unknown_length(x):
+def dataset(x, size=BATCH):
+    return tf.data.Dataset.from_tensor_slices(x).batch(size)
+
+
+def unknown_length(x, shape=(None, FEATURES)):
     """A data set of which Keras learns only at its end how long it is."""
-    signature = tf.TensorSpec((None, FEATURES), tf.float32)
+    signature = tf.TensorSpec(shape)
     return tf.data.Dataset.from_generator(lambda: iter(batches(x)), output_signature=signature)
+
+
+def fit(model, x, rule=None, callbacks=(), **options):
+    """A fit with a rule, in the order of the examples."""
+    callbacks = [rule or LearnedRule(compact_rule()), *callbacks]
+    options = {"batch_size": BATCH, "shuffle": False, "verbose": 0, **options}
+    return model.fit(x, callbacks=callbacks, **options)
+
+
+class Meddler(keras.callbacks.Callback):
+    """Calls a function of the model at the first call of one of its hooks."""
+
+    def __init__(self, hook, act):
+        super().__init__()
+        acts = [act]
+
+        def run(*args, **kwargs):
+            if acts:
+                acts.pop()(self.model)
+
+        setattr(self, hook, run)
+
+
+def inspected(model):
+    """What a refused fit must leave as it was, beside the weights."""
+    variables = model.optimizer.variables if model.optimizer else []
+    return {
+        "optimizer": [np.array(variable).tolist() for variable in variables],
+        "compiled": (model.compiled, model.get_compile_config()),
+        "modes": (model.run_eagerly, model.jit_compile, model.steps_per_execution),
+        "trainable": [layer.trainable for layer in model.layers],
+        "evaluating": model.test_function,
+        "attributes": {name for name in vars(model) if name not in KERAS_SETS},
+    }
+
+
+def is_keras_own(function):
+    return function is None or inspect.getmodule(function).__name__.startswith("keras.")
+
+
+def refused(model, match, x=None, rule=None, error=ValueError, **options):
+    """Asserts that fit raises, and that nothing of the model has changed."""
+    weights = arrays(model) if model.built else []
+    before = inspected(model)
+    with pytest.raises(error, match=match):
+        fit(model, examples() if x is None else x, rule, **options)
+    assert_same(weights, arrays(model) if model.built else [])
+    assert inspected(model) == before
+    assert is_keras_own(model.train_function)
 
 
 def weights_by_hand(model, rule, steps, schedule=None, backward=(), teacher=()):

@@ -1,13 +1,13 @@
 """Bad input to a fit with the rule: clear messages, and a model as it was before."""
 
 import ast
-import inspect
 
 import fit_cases as cases
 import keras
 import numpy as np
 import pytest
-from fit_cases import BATCH, FEATURES
+import tensorflow as tf
+from fit_cases import BATCH, FEATURES, fit, inspected, refused
 from keras import layers
 
 from keras_learned_rule.fit.binding import RuleBinding
@@ -18,44 +18,6 @@ from keras_learned_rule.fit.step import learned_rule_step
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.theta import init_theta
 from keras_learned_rule.rule.update_rule import UpdateRule
-
-# What every fit of Keras leaves on a model.
-KERAS_SETS = {"history", "stop_training", "_eval_epoch_iterator", "stop_evaluating"}
-
-
-def fit(model, x, rule=None, **options):
-    rule = rule or LearnedRule(cases.compact_rule())
-    return model.fit(
-        x, batch_size=BATCH, shuffle=False, callbacks=[rule], **{"verbose": 0, **options}
-    )
-
-
-def inspected(model):
-    """What a refused fit must leave as it was, beside the weights."""
-    variables = model.optimizer.variables if model.optimizer else []
-    return {
-        "optimizer": [np.array(variable).tolist() for variable in variables],
-        "compiled": (model.compiled, model.get_compile_config()),
-        "modes": (model.run_eagerly, model.jit_compile, model.steps_per_execution),
-        "trainable": [layer.trainable for layer in model.layers],
-        "evaluating": model.test_function,
-        "attributes": {name for name in vars(model) if name not in KERAS_SETS},
-    }
-
-
-def is_keras_own(function):
-    return function is None or inspect.getmodule(function).__name__.startswith("keras.")
-
-
-def refused(model, match, x=None, rule=None, error=ValueError, **options):
-    """Asserts that fit raises, and that nothing of the model has changed."""
-    weights = cases.arrays(model) if model.built else []
-    before = inspected(model)
-    with pytest.raises(error, match=match):
-        fit(model, cases.examples() if x is None else x, rule, **options)
-    cases.assert_same(weights, cases.arrays(model) if model.built else [])
-    assert inspected(model) == before
-    assert is_keras_own(model.train_function)
 
 
 @pytest.mark.parametrize("value, jit_compile", [(np.nan, True), (np.inf, False)])
@@ -178,8 +140,16 @@ def test_published_theta_on_another_width():
         (np.ones((8, FEATURES + 1), "float32"), r"input shape \(None, 10\). Received: .*11"),
         (np.ones((8, 2, FEATURES), "float32"), "input shape"),
         ((np.ones((8, FEATURES)), np.ones((8, FEATURES))), "hold one array.*Received: 2 arrays"),
+        (tf.ragged.constant([[1.0, 2.0], [1.0]] * 8), "of one size.*to_tensor.*Received: a ragged"),
+        (cases.dataset([["a"] * FEATURES] * 8), "real numbers. Received: dtype string"),
+        (
+            cases.dataset({"label": np.ones(8), "pixels": np.ones((8, FEATURES))}),
+            r"model's input 'input_layer.*lambda batch.*Received: keys \['label', 'pixels'\]",
+        ),
+        (cases.unknown_length(cases.examples(), shape=None), "known number of axes"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:The number of steps")
 def test_wrong_input(x, match):
     refused(cases.compiled(), match, x=x)
 
@@ -217,9 +187,11 @@ def test_wrong_arguments(options, match):
                 make(cases.network(), **options)
 
 
-def test_two_rules_in_a_fit():
+@pytest.mark.parametrize("same", [False, True])
+def test_two_rules_in_a_fit(same):
     model = cases.compiled()
     rules = [LearnedRule(cases.compact_rule()) for _ in range(2)]
+    rules = rules[:1] * 2 if same else rules
     before = inspected(model)
     with pytest.raises(ValueError, match="callbacks may hold one LearnedRule.*Received: several"):
         model.fit(cases.examples(), callbacks=rules, verbose=0)
@@ -257,6 +229,12 @@ PROBE_ERROR = r"x of the probe must have the model's input shape \(None, 10\). R
 
 def test_probe_of_another_shape():
     refused(cases.compiled(), PROBE_ERROR, rule=LearnedRule(cases.compact_rule(), probe=PROBE))
+
+
+def test_ragged_probe():
+    probe = (tf.ragged.constant([[1.0] * FEATURES, [1.0]] * 20), np.arange(40) % 2)
+    rule = LearnedRule(cases.compact_rule(), probe=probe)
+    refused(cases.compiled(), "x of the probe .* Received: shape .*ragged", rule=rule)
 
 
 @pytest.mark.parametrize("wrap", [lambda chain: chain, LearnedRuleModel])

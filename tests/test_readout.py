@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.preprocessing import StandardScaler
@@ -62,7 +63,7 @@ def test_labels_may_be_any_integers(digits):
     x, y = digits
     plain = few_shot_accuracy(None, x, y, repeats=3)
     np.testing.assert_array_equal(
-        few_shot_accuracy(None, x, 7 * y - 20, repeats=3).accuracies, plain.accuracies
+        few_shot_accuracy(None, x, 7 * y + 20, repeats=3).accuracies, plain.accuracies
     )
 
 
@@ -87,6 +88,26 @@ def test_models_callables_and_features_agree(digits):
     for source in (model, lambda inputs: model(inputs), lambda inputs: features[:, :, None]):
         result = few_shot_accuracy(source, x, y, repeats=3, batch_size=64)
         np.testing.assert_allclose(result.accuracies, expected, atol=3e-3)
+
+
+@pytest.mark.parametrize("penalty", ["default", "chosen"])
+def test_unlabelled_examples_are_left_out(digits, penalty):
+    x, y = digits
+    unlabelled = np.where(np.arange(len(y)) % 3 == 0, -1, y)
+    expected = few_shot_accuracy(
+        None, x[unlabelled >= 0], y[unlabelled >= 0], shots=5, repeats=3, penalty=penalty
+    )
+    with pytest.warns(UserWarning, match="167 of 500 labels are negative"):
+        result = few_shot_accuracy(None, x, unlabelled, shots=5, repeats=3, penalty=penalty)
+    np.testing.assert_array_equal(result.accuracies, expected.accuracies)
+
+
+def test_sparse_features_and_a_dict_of_features(digits):
+    x, y = digits
+    expected = few_shot_accuracy(None, x, y, repeats=3).accuracies
+    for model, given in [(None, csr_array(x)), (lambda each: {"features": each}, x)]:
+        result = few_shot_accuracy(model, given, y, repeats=3)
+        np.testing.assert_array_equal(result.accuracies, expected)
 
 
 def test_splits_are_disjoint_balanced_complete_and_seeded():
@@ -128,6 +149,8 @@ def test_a_result_prints_mean_and_standard_error():
         ({"y": np.zeros((33, 3), int)}, r"vector of integer labels.*shape \(33, 3\)"),
         ({"y": np.zeros(33)}, "vector of integer labels.*float64"),
         ({"y": np.zeros(33, int)}, r"at least two classes.*\[0\]"),
+        ({"y": np.arange(33) % 2 * 2 - 1}, r"negative labels count as.*Received: \[-1, 1\]"),
+        ({"model": lambda x: {"a": x, "b": x}}, "one output.*Received: 2 outputs in dict"),
         ({"y": np.arange(40) % 2}, "same length. Received: 33 and 40"),
         ({"model": lambda x: x[:5]}, r"each of the 33 examples.*\(5, 2\)"),
         ({"model": lambda x: x / np.r_[0.0, np.ones(32)][:, None]}, "finite.*of 1 examples"),

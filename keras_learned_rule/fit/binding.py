@@ -3,6 +3,7 @@
 import functools
 import os
 from collections.abc import Sequence
+from typing import NoReturn
 
 import keras
 from keras import ops
@@ -10,6 +11,8 @@ from keras import ops
 from keras_learned_rule.checks import check, integer
 from keras_learned_rule.fit import checks
 from keras_learned_rule.fit.guard import Guard
+from keras_learned_rule.fit.initial_weights import check_initial_weights
+from keras_learned_rule.fit.inputs import InputForm
 from keras_learned_rule.fit.memory import RuleMemory, initial_memory, teacher_layers
 from keras_learned_rule.fit.replay import Replay, resolve_replay
 from keras_learned_rule.fit.statistics import MovingStatistics
@@ -79,7 +82,7 @@ class RuleBinding:
     Attributes:
         rule: The `UpdateRule`.
         plan: `Plan`, what the rule knows of the network.
-        input_shape: The model's input shape, None where unknown.
+        input: `InputForm`, what the model's input takes.
         memory: `RuleMemory`: backward weights, running means, a teacher, steps done and their
             total.
         replay: `Replay`, earlier examples.
@@ -126,13 +129,16 @@ class RuleBinding:
         kernels = [unit.kernel for unit in reading.variables]
         checks.check_float32(model, kernels)
         checks.check_width(spec, kernels[-1].shape[-1])
+        self._model, self._reading = model, reading
+        self._trainable = _trainable_state(model)
+        self.check_weights()
         self.plan = reading.plan
-        self.input_shape = tuple(model.inputs[0].shape)
+        self.input = InputForm(model)
         least = resolve_replay(replay, spec, model)
         self.statistics = MovingStatistics(model, reading.variables, reading.tail)
         with model.distribute_strategy.scope():
             self.guard = Guard()
-            self.replay = Replay(least, self.input_shape, seed)
+            self.replay = Replay(least, self.input.shape, seed)
             self.memory = RuleMemory() if memory is None else memory
             shapes = _shapes_by_place(model, reading.variables)
             self._initial_memory = functools.partial(initial_memory, spec, self.plan, shapes)
@@ -147,6 +153,22 @@ class RuleBinding:
         self.variables = NetworkVariables(reading.variables, remembered, teacher_layers(teacher))
         if total_steps is not None:
             self.memory.total_steps.assign(total_steps)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "A RuleBinding works on the variables of its model, so it cannot be copied or pickled. "
+            "Copy the model, or save it and load it, and make a binding of that one, with "
+            "memory=copy.deepcopy(binding.memory) to go on where this one stands. "
+            f"Received: the binding of model {self._model.name!r}"
+        )
+
+    def check_weights(self) -> None:
+        """Raises ValueError for weights from which nothing can be learned."""
+        check_initial_weights(self._model, self._reading)
+
+    def outdated(self) -> bool:
+        """Whether the `trainable` of a layer has changed since the binding was made."""
+        return self._trainable != _trainable_state(self._model)
 
     def learning_rate(self) -> Tensor:
         """The inner learning rate of the next step.
@@ -188,7 +210,8 @@ class RuleBinding:
             and no step since has changed anything. Else False.
 
         Raises:
-            ValueError: A batch held NaN or infinite values, or the first one a single example.
+            ValueError: A batch held NaN or infinite values, the first one a single example, or the
+                first update was not finite.
         """
         return self.guard.raise_on_failure()
 
@@ -197,3 +220,7 @@ def _shapes_by_place(model, units):
     # Names of layers differ from run to run, their places among the weights do not.
     places = {id(weight): str(place) for place, weight in enumerate(model.weights)}
     return {places[id(unit.kernel)]: unit.matrix_shape for unit in units}
+
+
+def _trainable_state(model):
+    return tuple(layer.trainable for layer in model._flatten_layers())

@@ -10,17 +10,17 @@ from numpy.typing import ArrayLike
 from keras_learned_rule.checks import check, integer
 from keras_learned_rule.fit import checks
 from keras_learned_rule.fit.binding import RuleBinding, resolve_rule
-from keras_learned_rule.fit.memory import RuleMemory
+from keras_learned_rule.fit.memory import RuleMemory, several_rules
 from keras_learned_rule.fit.monitor import Monitor
 from keras_learned_rule.fit.probe import FewShotProbe
 from keras_learned_rule.fit.schedule import Schedule
 from keras_learned_rule.fit.takeover import Takeover
-from keras_learned_rule.fit.watch import FailureWatch
+from keras_learned_rule.fit.watch import FitWatch
 from keras_learned_rule.hints import Logs, PathLike, ReplaySize
 from keras_learned_rule.rule.update_rule import UpdateRule
 
 
-class LearnedRule(FailureWatch):
+class LearnedRule(FitWatch):
     """Trains the model without labels and without backpropagation, for one `fit`.
 
     `model.compile()` without arguments is enough; loss, optimizer, regularizers and callbacks that
@@ -35,7 +35,8 @@ class LearnedRule(FailureWatch):
       random augmentation, reshaping ... All else must be frozen, and then runs in inference mode.
       The last layer that learns is the embedding: leave a classification head off, or freeze it.
     - x is cast to float32 and not rescaled. Scale integer images yourself or start the model with
-      a `Rescaling` layer.
+      a `Rescaling` layer. Sparse batches are made dense, ragged ones refused. Of a batch that is a
+      dict, the key with the name of the model's input counts.
     - A last batch of a single example is skipped: the rule learns from batch statistics.
     - Beside a model that has no hidden layer, one of at most 64 units or with a nonlinearity unlike
       relu, or an embedding of less than 32, a teacher learns by the same rule, if that has them
@@ -47,8 +48,13 @@ class LearnedRule(FailureWatch):
       as filled up by replay, spreads in the embedding; "few_shot_accuracy" with `probe`;
       "val_effective_rank" with validation data. EarlyStopping needs a `mode` for them. Callbacks
       that should see "few_shot_accuracy" come after this one.
-    - A batch with NaN or infinite values ends the fit with a ValueError. Weights that would
-      become non-finite end it with a RuntimeWarning. Both leave the last good weights.
+    - A batch with NaN or infinite values ends the fit with a ValueError, as does a first update
+      that is not finite. Weights that would become non-finite later end it with a RuntimeWarning.
+      All leave the last good weights.
+    - Other callbacks may compile the model in mid-fit, or change which of its layers are
+      trainable: the fit obeys from the next batch on. List those that do so in
+      `on_train_batch_begin` before this one.
+    - A copy or pickle of the callback is as it was before its first fit.
     - Each fit is an inner loop of its own, with its own schedule, running means, teacher and, for
       a rule with a neuron network, backward weights, also with the same instance. To go on with an
       interrupted one use `BackupAndRestore`, which saves the state of the rule, too; to learn in
@@ -81,11 +87,11 @@ class LearnedRule(FailureWatch):
 
     Attributes:
         rule: The `UpdateRule`.
-        memory: `RuleMemory` of the last fit: what the rule carried from step to step.
+        memory: `RuleMemory` of the last fit: what the rule carried from step to step; None before.
 
     Raises:
-        ValueError: An argument is wrong; in `fit`: the rule cannot train this model. Nothing of
-            the model has changed then.
+        ValueError: An argument is wrong; in `fit`: the rule cannot train this model, or its
+            weights are not finite. Nothing of the model has changed then.
         FileNotFoundError: `rule` is a path, and there is no such file.
         RuntimeError: In `fit`: Keras runs on another backend than TensorFlow.
 
@@ -104,6 +110,16 @@ class LearnedRule(FailureWatch):
 
     Reference: Metz et al., ICLR 2019, sections 3 and 4.
     """
+
+    of_a_fit = (
+        *FitWatch.of_a_fit,
+        "memory",
+        "_takeover",
+        "_binding",
+        "_monitor",
+        "_schedule",
+        "_begun",
+    )
 
     def __init__(
         self,
@@ -125,6 +141,7 @@ class LearnedRule(FailureWatch):
         self.seed = seed
         self.replay = replay
         self._probe = None if probe is None else _probe(probe)
+        self.memory = None
         self._takeover = None
 
     def set_model(self, model: keras.Model) -> None:
@@ -136,18 +153,20 @@ class LearnedRule(FailureWatch):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Checks the model and takes its training step over."""
+        if self._takeover is not None:
+            self._takeover.release()
+            raise several_rules(self.model)
         try:
-            binding = self._bind()
+            self.memory.check_alone(self.model)
+            self._bind()
         except BaseException:
             self._detach()
             raise
-        self.guard = binding.guard
         super().on_train_begin(logs)
         self._schedule = Schedule(self.rule.spec, self.memory, self.total_steps, self.params)
         self._begun = False
-        self._monitor = Monitor(self.model, binding.input_shape)
-        step = functools.partial(self._monitor.train_step, binding)
-        self._takeover = Takeover(self.model, step, self._monitor.test_step, self._detach)
+        self._monitor = Monitor(self.model, self.model)
+        self._takeover = Takeover(self.model, self._step(), self._monitor.test_step, self._detach)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Starts new means, and the schedule in the first epoch of this fit."""
@@ -156,6 +175,11 @@ class LearnedRule(FailureWatch):
             self._begun = True
             with self._release_on_error():
                 self._schedule.begin(epoch)
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        """Keeps the model; see `FitWatch`."""
+        with self._release_on_error():
+            super().on_train_batch_begin(batch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Looks for failures, learns the length of an epoch, measures few-shot accuracy."""
@@ -168,6 +192,13 @@ class LearnedRule(FailureWatch):
         """Takes validation inside the fit over."""
         if self._takeover is not None:
             self._monitor.reset()
+            self._takeover.begin_validation()
+
+    def on_test_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        """Keeps validation, too."""
+        if self._takeover is not None and not self._takeover.holds():
+            with self._release_on_error():
+                self.go_on()
             self._takeover.begin_validation()
 
     def on_test_end(self, logs: Logs = None) -> None:
@@ -185,18 +216,30 @@ class LearnedRule(FailureWatch):
     def on_train_end(self, logs: Logs = None) -> None:
         """Gives the model back."""
         self._takeover.release()
-        self._takeover = None
+        self._takeover = self._binding = None
+        super().on_train_end(logs)
 
     def check(self) -> None:
-        """Gives the model back before an error ends the fit; see `FailureWatch.check`."""
+        """Gives the model back before an error ends the fit; see `FitWatch.check`."""
         with self._release_on_error():
             super().check()
+
+    def go_on(self) -> None:
+        """Takes the model over again where it has changed hands, or other layers are to learn."""
+        outdated = self._binding.outdated()
+        if self._takeover.holds() and not outdated:
+            return
+        if outdated:
+            self.check()
+            self._bind()
+        checks.check_compiled(self.model)
+        self.memory.attach(self.model)
+        self._takeover.take(self._step())
 
     def _bind(self):
         checks.check_backend()
         checks.check_compiled(self.model)
-        self.memory.check_alone(self.model)
-        binding = RuleBinding(
+        self._binding = RuleBinding(
             self.model,
             self.rule,
             self.freeze,
@@ -204,10 +247,13 @@ class LearnedRule(FailureWatch):
             replay=self.replay,
             memory=self.memory,
         )
+        self.guard = self._binding.guard
         if self._probe is not None:
             self._probe.set_model(self.model)
             self._probe.on_train_begin()
-        return binding
+
+    def _step(self):
+        return functools.partial(self._monitor.train_step, self._binding)
 
     def _detach(self):
         self.memory.detach(self.model)

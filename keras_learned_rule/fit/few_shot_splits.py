@@ -1,5 +1,7 @@
 """Draws of labelled examples, the same for every method that is compared."""
 
+import warnings
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -9,10 +11,11 @@ from keras_learned_rule.checks import check, integer
 def few_shot_splits(
     y: ArrayLike, shots: int, repeats: int, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Draws labelled examples, equally many of each class; all others are for testing.
+    """Draws labelled examples, equally many of each class; the others are for testing.
 
     Args:
-        y: integer labels `[n]`.
+        y: integer labels `[n]`. Examples with a negative label count as unlabelled: a warning says
+            how many, and no draw has them.
         shots: int, labelled examples of each class.
         repeats: int, how many draws.
         seed: non-negative int, which draws.
@@ -38,7 +41,8 @@ def few_shot_splits(
     y = np.asarray(y)
     check("seed", seed, integer(least=0))
     _check_splits(y, shots, repeats)
-    members = [np.flatnonzero(y == label) for label in np.unique(y)]
+    _warn_of_unlabelled(y)
+    members = [np.flatnonzero(y == label) for label in labelled_classes(y)]
     rng = np.random.default_rng(seed)
     splits = []
     for _ in range(repeats):
@@ -48,6 +52,28 @@ def few_shot_splits(
     return splits
 
 
+def labelled_classes(y: np.ndarray) -> np.ndarray:
+    """The labels in `y` that are classes, ascending: all but negative ones.
+
+    Args:
+        y: integer array `[n]`.
+
+    Returns:
+        An array of integers.
+    """
+    return np.unique(y[y >= 0])
+
+
+def _warn_of_unlabelled(y):
+    unlabelled = int(np.sum(y < 0))
+    if unlabelled:
+        warnings.warn(
+            f"{unlabelled} of {len(y)} labels are negative. Those examples count as unlabelled and "
+            "are left out of the readout. Number classes from 0.",
+            stacklevel=3,
+        )
+
+
 def _check_splits(y, shots, repeats):
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
         raise ValueError(
@@ -55,9 +81,12 @@ def _check_splits(y, shots, repeats):
         )
     check("shots", shots, integer(least=1))
     check("repeats", repeats, integer(least=1))
-    labels, counts = np.unique(y, return_counts=True)
+    labels, counts = np.unique(y[y >= 0], return_counts=True)
     if len(labels) < 2:
-        raise ValueError(f"`y` must have at least two classes. Received: {labels.tolist()}")
+        raise ValueError(
+            "`y` must have at least two classes, numbered from 0; negative labels count as "
+            f"unlabelled. Received: {np.unique(y).tolist()}"
+        )
     scarce = {int(label): int(n) for label, n in zip(labels, counts, strict=True) if n <= shots}
     if scarce:
         raise ValueError(

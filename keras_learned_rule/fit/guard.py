@@ -5,7 +5,7 @@ import warnings
 import keras
 from keras import ops
 
-_FINE, _BAD_BATCH, _SMALL_BATCH, _DIVERGED = range(4)
+_FINE, _BAD_BATCH, _SMALL_BATCH, _DIVERGED, _NEVER_FINITE = range(5)
 
 
 class Guard:
@@ -38,11 +38,13 @@ class Guard:
         Returns:
             Scalar bool tensor, whether the update may be applied.
         """
+        first = ops.equal(self._updates, 0)
+        diverged = ops.where(first, _NEVER_FINITE, _DIVERGED)
         outcome = ops.where(
             enough,
-            ops.where(clean_batch, ops.where(finite_update, _FINE, _DIVERGED), _BAD_BATCH),
+            ops.where(clean_batch, ops.where(finite_update, _FINE, diverged), _BAD_BATCH),
             # Later on a single example is what is left over at the end of an epoch.
-            ops.where(ops.equal(self._updates, 0), _SMALL_BATCH, _FINE),
+            ops.where(first, _SMALL_BATCH, _FINE),
         )
         healthy = self.healthy()
         self._failed_step.assign(ops.where(healthy, step, self._failed_step))
@@ -55,6 +57,10 @@ class Guard:
         """Scalar bool tensor, whether nothing has failed so far."""
         return ops.equal(self._failure, _FINE)
 
+    def idle(self):
+        """Whether no update has been applied and none has failed; not for compiled steps."""
+        return int(self._updates.numpy()) == 0 and int(self._failure.numpy()) == _FINE
+
     def raise_on_failure(self):
         """Says what went wrong so far.
 
@@ -62,7 +68,8 @@ class Guard:
             True if the weights became non-finite; a RuntimeWarning has then been given.
 
         Raises:
-            ValueError: A batch of `x` was not fit for the rule.
+            ValueError: A batch of `x` was not fit for the rule, or already the first update was
+                not finite.
         """
         failure = int(self._failure.numpy())
         step = int(self._failed_step.numpy())
@@ -74,7 +81,13 @@ class Guard:
         if failure == _SMALL_BATCH:
             raise ValueError(
                 "The rule learns from the statistics of a batch, which must hold at least 2 "
-                f"examples. Received: a batch of 1 example in step {step} of the fit"
+                f"examples. Received: a batch of 1 example or none in step {step} of the fit"
+            )
+        if failure == _NEVER_FINITE:
+            raise ValueError(
+                "The first update is not finite, so nothing can be learned. The values of x or the "
+                "weights are too large: scale x, or initialise the model anew. "
+                f"Received: a non-finite update in step {step} of the fit"
             )
         if failure == _DIVERGED:
             warnings.warn(

@@ -11,6 +11,7 @@ _ATTRIBUTE = "_learned_rule_memory"
 _OF_TEACHER = 2**31
 
 
+@keras.saving.register_keras_serializable(package="keras_learned_rule")
 class RuleMemory(keras.layers.Layer):
     """What the rule carries from step to step, in a form that Keras saves with a model.
 
@@ -98,15 +99,20 @@ class RuleMemory(keras.layers.Layer):
         other = getattr(model, _ATTRIBUTE, None)
         if other not in (None, self):
             other.detach(model)
-            raise ValueError(
-                "callbacks may hold one LearnedRule, since each would replace the training step of "
-                f"the other. Received: several in a fit of model {model.name!r}"
-            )
+            raise several_rules(model)
 
     def detach(self, model):
         """Undoes `attach`."""
         if getattr(model, _ATTRIBUTE, None) is self:
             object.__delattr__(model, _ATTRIBUTE)
+
+
+def several_rules(model):
+    """The error for a fit of `model` with more than one rule."""
+    return ValueError(
+        "callbacks may hold one LearnedRule, once, since each would replace the training step of "
+        f"the other. Received: several in a fit of model {model.name!r}"
+    )
 
 
 def initial_memory(spec, plan, shapes, seed):

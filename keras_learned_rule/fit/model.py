@@ -10,8 +10,8 @@ from keras_learned_rule.fit import checks
 from keras_learned_rule.fit.binding import RuleBinding, resolve_rule
 from keras_learned_rule.fit.memory import RuleMemory
 from keras_learned_rule.fit.monitor import COMPILED_METRICS, Monitor
-from keras_learned_rule.fit.watch import FailureWatch
-from keras_learned_rule.hints import PathLike, ReplaySize, Tensor, Tensors
+from keras_learned_rule.fit.watch import FitWatch
+from keras_learned_rule.hints import Logs, PathLike, ReplaySize, Tensor, Tensors
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.update_rule import UpdateRule
 
@@ -23,7 +23,8 @@ class LearnedRuleModel(keras.Model):
     What `LearnedRule` does for one fit, this does for every one; `call` may be overridden, the
     rule trains `chain`. The rule and what it remembers (running means, a teacher, backward weights,
     the number of steps done) are part of the model and saved with it, so that a loaded one goes on
-    where it stopped. Which layers learn may change between fits, by their `trainable`.
+    where it stopped. Which layers learn may change between fits and in mid-fit, by their
+    `trainable`. Batches may have the forms that `LearnedRule` takes.
 
     Args:
         chain: A built Sequential or Functional model that is a chain of supported layers.
@@ -39,8 +40,8 @@ class LearnedRuleModel(keras.Model):
             kept for it are not saved. Defaults to `"auto"`.
 
     Raises:
-        ValueError: An argument is wrong, or the rule cannot train `chain`; the message names the
-            layer. If no layer is trainable only `fit` raises it.
+        ValueError: An argument is wrong, or the rule cannot train `chain` or its weights; the
+            message names the layer. If no layer is trainable only `fit` raises it.
         FileNotFoundError: `rule` is a path, and there is no such file.
 
     Example:
@@ -77,12 +78,12 @@ class LearnedRuleModel(keras.Model):
             "replay": replay,
         }
         self.rule_memory = RuleMemory()
-        self._trainable = None
-        # A chain that is frozen altogether still predicts, after loading for instance.
+        # None as long as the chain is frozen altogether: that still predicts, after loading say.
+        self._binding: Any = None
         frozen = getattr(chain, "weights", None) and not chain.trainable_variables
         if not frozen:
             self._bind()
-        self._monitor = Monitor(self, self.input_shape)
+        self._monitor = Monitor(self, self.chain)
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
@@ -101,15 +102,16 @@ class LearnedRuleModel(keras.Model):
         if not self.built:
             self(keras.Input(batch_shape=self.input_shape))
         self.make_train_function()
+        self._binding.check_weights()
         self._binding.replay.clear()
         given = inspect.signature(super().fit).bind(*args, **kwargs)
         others = keras.tree.flatten(given.arguments.get("callbacks") or [])
-        given.arguments["callbacks"] = [FailureWatch(self._binding.guard), *others]
+        given.arguments["callbacks"] = [_Watch(), *others]
         return super().fit(*given.args, **given.kwargs)
 
     def make_train_function(self, force: bool = False) -> Callable[..., Tensors]:
         """Makes the training step, anew if other layers are to learn than before."""
-        changed = self._trainable != _trainable_state(self.chain)
+        changed = self._binding is None or self._binding.outdated()
         if changed:
             self._bind()
         return super().make_train_function(force=force or changed)
@@ -118,7 +120,6 @@ class LearnedRuleModel(keras.Model):
         self._binding = RuleBinding(
             self.chain, self._rule, memory=self.rule_memory, **self._settings
         )
-        self._trainable = _trainable_state(self.chain)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -153,5 +154,16 @@ class LearnedRuleModel(keras.Model):
         return cls(**{**config, "chain": chain, "rule": UpdateRule(**rule)})
 
 
-def _trainable_state(chain):
-    return tuple(layer.trainable for layer in chain._flatten_layers())
+class _Watch(FitWatch):
+    def on_train_begin(self, logs: Logs = None) -> None:
+        self.guard = self.model._binding.guard
+        super().on_train_begin(logs)
+
+    def on_test_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        self.model.make_test_function()
+
+    def go_on(self) -> None:
+        if self.model._binding.outdated():
+            self.check()
+        self.model.make_train_function()
+        self.guard = self.model._binding.guard

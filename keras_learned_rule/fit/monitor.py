@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_learned_rule.fit.inputs import batch_input
+from keras_learned_rule.fit.inputs import InputForm
 from keras_learned_rule.fit.step import effective_rank, learned_rule_step
 
 # The name under which Keras lists the metrics given to `compile`.
@@ -17,15 +17,16 @@ class Monitor:
 
     Args:
         model: The compiled model whose metrics to report.
-        input_shape: Its input shape, None where unknown.
+        chain: The chain that the rule trains: the model itself, or a part of it that takes the
+            same input.
 
     Attributes:
         metrics: The means; validation uses the second.
     """
 
-    def __init__(self, model, input_shape):
-        self._model = model
-        self._input_shape = input_shape
+    def __init__(self, model, chain):
+        self._model, self._chain = model, chain
+        self._input = InputForm(chain)
         with model.distribute_strategy.scope():
             self._update_size = keras.metrics.Mean("update_size")
             self._effective_rank = keras.metrics.Mean("effective_rank")
@@ -53,9 +54,9 @@ class Monitor:
         return self._results(self.metrics, x, y, sample_weight)
 
     def test_step(self, data):
-        """The effective rank of the model's output, and metrics given to `compile`."""
+        """The effective rank of the chain's output, and metrics given to `compile`."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        output = self._model(batch_input(x, self._input_shape), training=False)
+        (output,) = keras.tree.flatten(self._output(self._chain, x))
         rank = effective_rank(keras.ops.reshape(output, (-1, output.shape[-1])))
         self._effective_rank.update_state(rank)
         return self._results([self._effective_rank], x, y, sample_weight)
@@ -73,6 +74,9 @@ class Monitor:
                 "(it is used for the metrics only) or compile without metrics. "
                 "Received: y=None"
             )
-        output = self._model(batch_input(x, self._input_shape), training=False)
+        output = self._output(self._model, x)
         results = self._model.compute_metrics(x, y, output, sample_weight)
         return {name: value for name, value in results.items() if name != "loss"}
+
+    def _output(self, model, x):
+        return model(self._input.in_structure(self._input.batch(x)), training=False)

@@ -1,6 +1,5 @@
 """Few-shot accuracy during a fit."""
 
-import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -9,18 +8,19 @@ from keras_learned_rule.fit.checks import check_lengths
 from keras_learned_rule.fit.few_shot_splits import few_shot_splits
 from keras_learned_rule.fit.inputs import check_shape
 from keras_learned_rule.fit.readout import few_shot_accuracy
+from keras_learned_rule.fit.unfitted_copies import UnfittedCopies
 from keras_learned_rule.hints import Logs
 
 
-class FewShotProbe(keras.callbacks.Callback):
+class FewShotProbe(UnfittedCopies):
     """Adds `few_shot_accuracy` to the logs of an epoch; the labels teach the model nothing.
 
     Works in any fit, with or without `LearnedRule`. Callbacks that should see the value
     (EarlyStopping, ModelCheckpoint, TensorBoard) must be listed after this one.
 
     Args:
-        x: Labelled examples in the model's input shape, array `[n, ...]`.
-        y: Their labels, integers `[n]`.
+        x: Labelled examples in the model's input shape, array `[n, ...]`, dense or sparse.
+        y: Their labels, integers `[n]`; negative ones count as unlabelled.
         shots: Labelled examples of each class that the readout learns from; all others test it.
             Defaults to `10`.
         repeats: Number of draws to average over. Defaults to `20`.
@@ -65,7 +65,8 @@ class FewShotProbe(keras.callbacks.Callback):
         """Refuses examples that the model could not take after the first epoch."""
         shape = getattr(self.model, "input_shape", None)
         if isinstance(shape, tuple):
-            check_shape("x of the probe", np.shape(self.x), shape)
+            sizes = ("ragged" if size is None else size for size in np.shape(self.x))
+            check_shape("x of the probe", tuple(sizes), shape)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Measures and adds the accuracy to `logs`."""

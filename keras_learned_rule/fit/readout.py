@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 from keras_learned_rule.checks import check, integer, number, one_of
 from keras_learned_rule.fit.checks import check_lengths
 from keras_learned_rule.fit.chosen_penalty import logistic_chosen, ridge_chosen
-from keras_learned_rule.fit.few_shot_splits import few_shot_splits
+from keras_learned_rule.fit.few_shot_splits import few_shot_splits, labelled_classes
+from keras_learned_rule.fit.inputs import dense
 
 _READOUTS, _PENALTIES = ("ridge", "logistic"), ("default", "chosen")
 # Per labelled example, in units of the variance of a standardised feature.
@@ -81,9 +82,11 @@ def few_shot_accuracy(
     Args:
         model: what makes features of `x`: a built `keras.Model`, whose `predict` is used; any
             other callable, called once with `x`; or `None` if `x` holds the features already.
-            Features are flattened to `[n, features]`.
-        x: array-like `[n, ...]`.
-        y: integer labels `[n]`, any integers.
+            The features are its one output, which may be in a dict. They are flattened to
+            `[n, features]`.
+        x: array-like `[n, ...]`, dense or sparse.
+        y: integer labels `[n]`, any integers from 0. Examples with a negative label count as
+            unlabelled: a warning says how many, and they are left out.
         shots: int, labelled examples of each class. Defaults to `10`.
         repeats: int, how many draws. Defaults to `20`.
         seed: non-negative int, which draws. Defaults to `0`.
@@ -99,8 +102,9 @@ def few_shot_accuracy(
         A `FewShotResult`: mean, standard error and accuracies.
 
     Raises:
-        ValueError: if `readout` or `penalty` is unknown, the features are not finite or not as
-            many as labels, or `y`, `shots`, `repeats` and `seed` do not suit `few_shot_splits`.
+        ValueError: if `readout` or `penalty` is unknown, `model` has several outputs, the features
+            are not finite or not as many as labels, or `y`, `shots`, `repeats` and `seed` do not
+            suit `few_shot_splits`.
 
     Example:
     ```python
@@ -151,13 +155,15 @@ def class_mean_accuracy(y: np.ndarray, predicted: np.ndarray) -> float:
 
 def _features(model, x, batch_size):
     if isinstance(model, keras.Model):
-        features = model.predict(x, batch_size=batch_size, verbose=0)
+        features = _one_array(model.predict(x, batch_size=batch_size, verbose=0))
     else:
         features = x if model is None else model(x)
-    features = keras.ops.convert_to_numpy(features).astype(np.float64)
-    if features.ndim < 1 or len(features) != len(x):
+        features = _one_array(features) if isinstance(features, dict) else features
+    features = keras.ops.convert_to_numpy(dense(features)).astype(np.float64)
+    examples = np.shape(x)[0]
+    if features.ndim < 1 or len(features) != examples:
         raise ValueError(
-            f"`model` must give features for each of the {len(x)} examples of `x`. "
+            f"`model` must give features for each of the {examples} examples of `x`. "
             f"Received: features of shape {features.shape}"
         )
     if not np.isfinite(features).all():
@@ -166,6 +172,17 @@ def _features(model, x, batch_size):
             f"Features must be finite. Received: NaN or infinity in those of {bad} examples"
         )
     return features.reshape(len(features), -1)
+
+
+def _one_array(outputs):
+    arrays = keras.tree.flatten(outputs)
+    if len(arrays) != 1:
+        raise ValueError(
+            "`model` must have one output, the features. Pass a model that ends there, or the "
+            "features as `x` with model=None. "
+            f"Received: {len(arrays)} outputs in {type(outputs).__name__}"
+        )
+    return arrays[0]
 
 
 def ridge_readout(
@@ -217,7 +234,8 @@ def _default_predictions(readout, features, y, splits):
 
 def _chosen_predictions(readout, features, y, splits):
     predict = ridge_chosen if readout == "ridge" else logistic_chosen
-    labels, classes = np.unique(y, return_inverse=True)
+    labels = labelled_classes(y)
+    classes = np.searchsorted(labels, y)
     parts = [_standardised(features[train], features[test]) for train, test in splits]
     train, test = (np.stack(arrays) for arrays in zip(*parts, strict=True))
     return labels[predict(train, classes[[rows for rows, _ in splits]], test)[0]]

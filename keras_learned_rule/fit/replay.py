@@ -107,7 +107,9 @@ class Replay:
         kept = tf.minimum(self._seen, self._room)
         rows = tf.random.stateless_uniform([missing], seed, 0, tf.maximum(kept, 1), "int64")
         earlier = tf.gather(self._examples, rows)
-        own = tf.gather(x, tf.range(missing) % given)
+        # An empty batch has nothing to be filled up with; it is not learned from, either.
+        source = tf.concat([x, tf.zeros_like(self._examples[:1])], axis=0)
+        own = tf.gather(source, tf.range(missing) % tf.maximum(given, 1))
         return tf.concat([x, tf.where(kept > 0, earlier, own)], axis=0)
 
     def keep(self, x, applied):

@@ -36,7 +36,8 @@ class Schedule:
         self._set(done, total)
         self._first_epoch, self._first_step = epoch, done
         self._open_end = total == 0
-        if self._open_end and self._falls:
+        # Zero steps are known to be none; `FitWatch` warns of them.
+        if self._open_end and self._falls and self._steps is None:
             _warn_or_refuse(epoch)
 
     def end_epoch(self, epoch):

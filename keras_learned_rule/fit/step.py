@@ -4,7 +4,6 @@ import keras
 from keras import ops
 
 from keras_learned_rule.fit.binding import RuleBinding
-from keras_learned_rule.fit.inputs import batch_input
 from keras_learned_rule.fit.replicas import any_replica, mean_over_replicas
 from keras_learned_rule.hints import Tensor, Tensors
 from keras_learned_rule.rule.update import unsupervised_update
@@ -23,8 +22,9 @@ def learned_rule_step(binding: RuleBinding, x: Tensor) -> Tensors:
 
     Args:
         binding: A `RuleBinding` of the model.
-        x: One batch `[batch, ...]` in the model's input shape, any numeric dtype; it is cast to
-            float32 and not rescaled. A dict or tuple with a single entry is fine.
+        x: One batch `[batch, ...]` in the model's input shape, any real dtype; it is cast to
+            float32 and not rescaled. A sparse one is made dense. In a dict the key that has the
+            name of the model's input counts, or the only one.
 
     Returns:
         A dict of scalar float32 tensors: "update_size", how far the step turned the weights of a
@@ -33,7 +33,7 @@ def learned_rule_step(binding: RuleBinding, x: Tensor) -> Tensors:
         units; and "applied", 1 if the weights were changed and else 0.
 
     Raises:
-        ValueError: `binding` is none, or `x` does not have the model's input shape.
+        ValueError: `binding` is none, or `x` does not fit the model's input.
 
     Example:
     ```python
@@ -55,7 +55,7 @@ def learned_rule_step(binding: RuleBinding, x: Tensor) -> Tensors:
         raise ValueError(
             f"binding must be a RuleBinding, made of the model. Received: {type(binding).__name__}"
         )
-    x = batch_input(x, binding.input_shape)
+    x = binding.input.batch(x)
     rule, memory, statistics = binding.rule, binding.memory, binding.statistics
     step, loose = ops.copy(memory.steps_done), statistics.read_loose()
     state, rate = binding.variables.read(), binding.learning_rate()
@@ -112,7 +112,7 @@ def effective_rank(embedding: Tensor) -> Tensor:
     """
     centred = embedding - ops.mean(embedding, axis=0)
     # Scaled first, so that neither large nor tiny embeddings leave the range of float32.
-    centred = centred / (ops.max(ops.absolute(centred)) + 1e-30)
+    centred = centred / (ops.max(ops.absolute(centred), initial=0.0) + 1e-30)
     covariance = ops.matmul(ops.transpose(centred), centred)
     total = ops.trace(covariance)
     return ops.square(total) / (ops.sum(ops.square(covariance)) + 1e-30)

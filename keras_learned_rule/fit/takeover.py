@@ -23,19 +23,37 @@ class Takeover:
 
     def __init__(self, model, train_step, test_step, on_release):
         self._model = model
-        self._history = model.history
+        self._test_step = test_step
         self._on_release = on_release
-        self._test_function = self._guarded("test", self._compiled("test", test_step))
-        model.test_function = None
-        model.train_function = self._guarded("train", self._compiled("train", train_step))
+        self.take(train_step)
+
+    def take(self, train_step):
+        """Installs our functions, made for the model as it is compiled now.
+
+        Args:
+            train_step: As that of the constructor.
+        """
+        self._history = self._model.history
+        self._validating = False
+        self._test_function = self._guarded("test", self._compiled("test", self._test_step))
+        self._model.test_function = None
+        self._train_function = self._guarded("train", self._compiled("train", train_step))
+        self._model.train_function = self._train_function
+
+    def holds(self):
+        """Whether our functions are in place still: `compile`, say, removes them."""
+        trains = self._model.train_function is self._train_function
+        return trains and (not self._validating or self._model.test_function is self._test_function)
 
     def begin_validation(self):
         """Installs our validation step; call when validation inside the fit begins."""
+        self._validating = True
         self._model.test_function = self._test_function
         self._model.stop_evaluating = _OURS
 
     def end_validation(self):
         """Gives the model its own validation back."""
+        self._validating = False
         self._model.test_function = None
 
     def release(self):

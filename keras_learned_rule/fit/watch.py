@@ -1,8 +1,8 @@
-"""Ends a fit when the guard inside the compiled step has refused a batch or an update."""
+"""Ends a fit that has failed, and keeps one going that another callback has interfered with."""
 
-import keras
+import warnings
 
-from keras_learned_rule.fit.guard import Guard
+from keras_learned_rule.fit.unfitted_copies import UnfittedCopies
 from keras_learned_rule.hints import Logs
 
 # The step keeps bad numbers out by itself; the host only has to learn of it in time, and reading
@@ -10,23 +10,43 @@ from keras_learned_rule.hints import Logs
 _CHECK_EVERY = 16
 
 
-class FailureWatch(keras.callbacks.Callback):
-    """Asks a guard now and then, and at the end of every epoch, whether something went wrong.
+class FitWatch(UnfittedCopies):
+    """Looks after a fit with the rule from its first batch to its last.
 
-    Args:
-        guard: `Guard` of the binding in use; subclasses may set `guard` later, in
-            `on_train_begin`. Defaults to `None`.
+    Subclasses set `guard`, the `Guard` of the binding in use, before `on_train_begin` here.
     """
 
-    def __init__(self, guard: Guard | None = None) -> None:
+    of_a_fit = ("guard", "_diverged", "_checked", "_per_execution")
+
+    def __init__(self) -> None:
         super().__init__()
-        self.guard = guard
+        self.guard = None
+
+    def go_on(self) -> None:
+        """Makes sure that the next batch trains by the rule, with the layers that are to learn."""
+        raise NotImplementedError
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Forgets failures of an earlier fit."""
         self.guard.reset()
         self._diverged = False
         self._checked = None
+        self._per_execution = self.model.steps_per_execution
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        """Goes on by the rule where another callback has compiled the model or frozen layers.
+
+        Raises:
+            ValueError: The model has been compiled with other `steps_per_execution`.
+        """
+        received = self.model.steps_per_execution
+        if received != self._per_execution:
+            raise ValueError(
+                "steps_per_execution must stay the same in a fit: compile with "
+                f"steps_per_execution={self._per_execution}. "
+                f"Received: steps_per_execution={received}"
+            )
+        self.go_on()
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Checks every few batches."""
@@ -38,6 +58,15 @@ class FailureWatch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Checks once more."""
         self.check()
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        """Warns if there was nothing to learn from."""
+        if self.guard.idle():
+            warnings.warn(
+                "Nothing was learned: the fit made no step. Received: x without a batch of at "
+                "least 2 examples",
+                stacklevel=2,
+            )
 
     def check(self) -> None:
         """Ends the fit if the weights would have become non-finite.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from keras import activations, layers
+from keras import activations, layers, ops
 
 from keras_learned_rule.network.passive import LooseActivation, Opaque, PassiveBatchNorm
 from keras_learned_rule.network.registry import (
@@ -66,6 +66,7 @@ def _unit(connection, passives):
     _check_weightless(connection.layer)
     unit = Unit(connection, passives)
     if connection.activation is not activations.linear:
+        _check_keeps_width(connection.layer, connection.activation, connection.kernel.shape[-1])
         unit.activations.append(connection.activation)
     return unit
 
@@ -76,7 +77,8 @@ def _fold_norm(units, waiting, link):
         _check_norm(link)
     _check_adjacent(units, waiting, layer)
     if not units or waiting or units[-1].norm is not None or units[-1].activations:
-        waiting.append(PassiveBatchNorm(layer, link.frozen))
+        of_units = _over_last_axis(link)
+        waiting.append((PassiveBatchNorm if of_units else Opaque)(layer, link.frozen))
     elif link.frozen:
         dense = units[-1].connection.layer.name
         raise ValueError(
@@ -90,6 +92,8 @@ def _fold_norm(units, waiting, link):
 
 def _fold_activation(units, waiting, link):
     _check_adjacent(units, waiting, link.layer)
+    if type(link.layer) is not layers.Softmax:
+        _check_keeps_width(link.layer, link.layer.call, link.input_shape[-1])
     if not units or waiting:
         waiting.append(LooseActivation(link.layer, link.frozen))
     else:
@@ -137,6 +141,24 @@ def _check_weightless(layer):
         )
 
 
+def _check_keeps_width(layer, activation, width):
+    # Keras takes every nonlinearity for one that keeps shapes, and so builds what comes behind.
+    if width is None:
+        return
+    shape = (2, width)
+    received = tuple(activation(ops.zeros(shape)).shape)
+    if received != shape:
+        raise ValueError(
+            f"The activation of layer '{layer.name}' must keep the number of units, since each "
+            "unit has an output of its own. Use one that does, such as 'relu'. "
+            f"Received: shape {received} from {shape}"
+        )
+
+
+def _over_last_axis(link):
+    return link.layer.axis in (-1, len(link.input_shape) - 1)
+
+
 def _check_adjacent(units, waiting, layer):
     between = [passive.layer for passive in waiting]
     # What comes behind such a layer is not the unit layer's own.
@@ -153,7 +175,7 @@ def _check_adjacent(units, waiting, layer):
 
 def _check_norm(link):
     layer = link.layer
-    if layer.axis not in (-1, len(link.input_shape) - 1):
+    if not _over_last_axis(link):
         problem = f"axis={layer.axis}; it must be the last axis"
     elif getattr(layer, "renorm", False):  # Newer than the oldest Keras we support.
         problem = "renorm=True; it is not supported"
