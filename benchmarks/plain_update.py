@@ -7,6 +7,7 @@ before their product. The same numbers come out.
 import tensorflow as tf
 
 from keras_learned_rule.rule.layer_parameters import layer_parameters
+from keras_learned_rule.rule.place import chain_place
 from keras_learned_rule.rule.sparsity import adapted_theta
 from keras_learned_rule.rule.theta import MAX_STEP
 from keras_learned_rule.rule.update import forward
@@ -16,9 +17,9 @@ def plain_update(spec, theta, plan, state, x, learning_rate):
     """Stands in for `unsupervised_update` of a compact rule without neuron network."""
     signals = forward(plan, state, x)
     theta = adapted_theta(spec, theta, signals.pres[0])
-    new_state = []
+    widths, new_state = [arrays["w"].shape[1] for arrays in state], []
     for i, old in enumerate(state):
-        own = layer_parameters(spec, theta, state, i)
+        own = layer_parameters(spec, theta, chain_place(widths, i))
         coefficients = own["coefficients"]
         w, lower, z, y = _rms_one(old["w"]), signals.pres[i], signals.zs[i], signals.xs[i]
         competed = _won(lower, z, own)

@@ -14,6 +14,7 @@ Arrays: TypeAlias = dict[str, np.ndarray]
 # What Keras gives to the hooks of a callback.
 Logs: TypeAlias = dict[str, Any] | None
 PathLike: TypeAlias = str | os.PathLike[str]
+PositionLimit: TypeAlias = int | Literal["auto"] | None
 ReplaySize: TypeAlias = int | Literal["auto"]
 Tensor: TypeAlias = Any
 Tensors: TypeAlias = dict[str, Tensor]

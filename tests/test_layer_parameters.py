@@ -1,7 +1,5 @@
 """Which parameters a layer has: by its place, and by what its network is short of."""
 
-import itertools
-
 import numpy as np
 import pytest
 import rule_cases as cases
@@ -14,24 +12,22 @@ from keras_learned_rule.rule.layer_parameters import (
     merge_arrays,
     shortages,
 )
+from keras_learned_rule.rule.place import chain_place
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.update import unsupervised_update
 
 
-def state(*widths):
-    return [{"w": np.zeros(shape)} for shape in itertools.pairwise(widths)]
+def blend(groups, i, count):
+    return layer_blend(groups, chain_place([4] * count, i), "float32")
 
 
 def test_blends_of_first_middle_and_last_layers():
     np.testing.assert_allclose(
-        [layer_blend(3, i, 4, "float32") for i in range(4)],
-        [[1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]],
+        [blend(3, i, 4) for i in range(4)], [[1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]]
     )
-    np.testing.assert_allclose(
-        [layer_blend(3, i, 2, "float32") for i in range(2)], [[1, 0, 0], [0, 0, 1]]
-    )
-    np.testing.assert_allclose(layer_blend(3, 0, 1, "float32"), [0.5, 0, 0.5])
-    np.testing.assert_allclose(layer_blend(1, 2, 4, "float32"), [1])
+    np.testing.assert_allclose([blend(3, i, 2) for i in range(2)], [[1, 0, 0], [0, 0, 1]])
+    np.testing.assert_allclose(blend(3, 0, 1), [0.5, 0, 0.5])
+    np.testing.assert_allclose(blend(1, 2, 4), [1])
 
 
 WANTING = [
@@ -49,14 +45,14 @@ WANTING = [
 
 @pytest.mark.parametrize("widths, i, shallow, narrow", WANTING)
 def test_shortages_are_shares_of_the_base_model(widths, i, shallow, narrow):
-    lacks = shortages(state(*widths), i)
+    lacks = shortages(chain_place(widths[1:], i))
     assert tuple(lacks) == SHORTAGES and list(lacks.values()) == [shallow, narrow]
 
 
 def test_parameters_are_linear_in_the_shortages():
     spec = RuleSpec.compact()
     theta = {n: np.asarray(a) for n, a in cases.random_theta(spec).items()}
-    own = layer_parameters(spec, theta, state(196, 128, 32, 64), 1)
+    own = layer_parameters(spec, theta, chain_place((128, 32, 64), 1))
     assert list(own) == list(merge_arrays(spec))
     for name in own:
         expected = theta[f"merge/{name}"][1]

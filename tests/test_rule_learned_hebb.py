@@ -12,6 +12,7 @@ from keras_learned_rule.rule.learned_hebb import (
     learned_hebb,
     learned_hebb_arrays,
 )
+from keras_learned_rule.rule.place import chain_place
 from keras_learned_rule.rule.scaling import standardize
 from keras_learned_rule.rule.signals import LayerSignals
 from keras_learned_rule.rule.spec import RuleSpec
@@ -69,7 +70,8 @@ def in_loops(s):
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_it_is_what_loops_compute(layer):
     theta, _, state, _ = cases.case(SPEC, (5, 4, 4, 3))
-    s = signals(learned_functions(SPEC, theta, state, layer))
+    place = chain_place([arrays["w"].shape[1] for arrays in state], layer)
+    s = signals(learned_functions(SPEC, theta, place))
     np.testing.assert_allclose(learned_hebb(s), in_loops(s), rtol=0, atol=1e-8)
 
 
@@ -92,7 +94,7 @@ def test_with_identities_for_functions_it_is_hebbian_learning():
 
 def test_it_has_arrays_only_where_it_is_a_term():
     assert not learned_hebb_arrays(RuleSpec.compact())
-    assert learned_functions(RuleSpec.compact(), {}, (), 0) is None
+    assert learned_functions(RuleSpec.compact(), {}, chain_place((4,), 0)) is None
     assert set(learned_hebb_arrays(SPEC)) < set(init_theta(SPEC))
 
 

@@ -10,18 +10,22 @@ from keras import ops
 
 from keras_learned_rule.checks import check, integer
 from keras_learned_rule.fit import checks
+from keras_learned_rule.fit.chain_network import ChainNetwork
 from keras_learned_rule.fit.guard import Guard
 from keras_learned_rule.fit.initial_weights import check_initial_weights
 from keras_learned_rule.fit.inputs import InputForm
 from keras_learned_rule.fit.memory import RuleMemory, initial_memory, teacher_layers
 from keras_learned_rule.fit.replay import Replay, resolve_replay
-from keras_learned_rule.fit.statistics import MovingStatistics
-from keras_learned_rule.fit.variables import NetworkVariables
-from keras_learned_rule.hints import PathLike, ReplaySize, Tensor
+from keras_learned_rule.fit.site_network import SiteNetwork
+from keras_learned_rule.hints import PathLike, PositionLimit, ReplaySize, Tensor
+from keras_learned_rule.model.sites import find_sites
+from keras_learned_rule.network.plan import Plan
 from keras_learned_rule.network.read import read_plan
 from keras_learned_rule.rule.update import inner_rate
 from keras_learned_rule.rule.update_rule import UpdateRule
 
+# Examples of a convolution, or of another layer that sees positions, that a step looks at.
+EXAMPLES = 4096
 # What the rule's state of a layer calls the arrays of a `RuleMemory`.
 _STATE_NAMES = {"backward_weights": "v", "competition": "competition", "decoders": "decoder"}
 
@@ -57,6 +61,11 @@ def resolve_rule(rule: PathLike | UpdateRule) -> UpdateRule:
         )
     is_name = isinstance(rule, str) and os.path.basename(rule) == rule and "." not in rule
     return UpdateRule.from_preset(str(rule)) if is_name else UpdateRule.load(rule)
+
+
+def positions_limit(examples):
+    """How many positions a layer looks at in a step, at most; None for all."""
+    return EXAMPLES if examples == "auto" else examples
 
 
 class RuleBinding:
@@ -116,6 +125,7 @@ class RuleBinding:
         total_steps: int | None = None,
         seed: int = 0,
         replay: ReplaySize = "auto",
+        examples: PositionLimit = "auto",
         memory: RuleMemory | None = None,
     ) -> None:
         checks.check_backend()
@@ -123,25 +133,24 @@ class RuleBinding:
         checks.check_total_steps(total_steps)
         check("seed", seed, integer(least=0))
         checks.check_replay(replay)
+        checks.check_examples(examples)
         self.rule = resolve_rule(rule)
         spec = self.rule.spec
-        reading = read_plan(model, freeze, deltas=spec.neuron_network)
-        kernels = [unit.kernel for unit in reading.variables]
+        self.input = InputForm(model)
+        reading, plan, units = _read(model, spec, self.input.tensors, freeze)
+        kernels = [unit.kernel for unit in units]
         checks.check_float32(model, kernels)
         checks.check_width(spec, kernels[-1].shape[-1])
-        self._model, self._reading = model, reading
+        self._model, self._units = model, units
         self._trainable = _trainable_state(model)
         self.check_weights()
-        self.plan = reading.plan
-        self.input = InputForm(model)
-        least = resolve_replay(replay, spec, model)
-        self.statistics = MovingStatistics(model, reading.variables, reading.tail)
+        least = resolve_replay(replay, spec, model, self.input.tensors)
         with model.distribute_strategy.scope():
             self.guard = Guard()
-            self.replay = Replay(least, self.input.shape, seed)
+            self.replay = Replay(least, self.input.tensors, seed)
             self.memory = RuleMemory() if memory is None else memory
-            shapes = _shapes_by_place(model, reading.variables)
-            self._initial_memory = functools.partial(initial_memory, spec, self.plan, shapes)
+            shapes = _shapes_by_place(model, units)
+            self._initial_memory = functools.partial(initial_memory, spec, plan, shapes)
             initial = self._initial_memory(seed)
             self.memory.allocate(initial)
         remembered = {
@@ -149,8 +158,12 @@ class RuleBinding:
             for name, own in _STATE_NAMES.items()
             if name in initial
         }
-        teacher = {key: self.memory.teacher[key] for key in initial.get("teacher", ())}
-        self.variables = NetworkVariables(reading.variables, remembered, teacher_layers(teacher))
+        if spec.neuron_network:
+            self.network = ChainNetwork(model, spec, reading, remembered)
+        else:
+            teacher = {key: self.memory.teacher[key] for key in initial.get("teacher", ())}
+            limit, layers = positions_limit(examples), teacher_layers(teacher)
+            self.network = SiteNetwork(model, spec, reading, limit, seed, remembered, layers)
         if total_steps is not None:
             self.memory.total_steps.assign(total_steps)
 
@@ -164,7 +177,7 @@ class RuleBinding:
 
     def check_weights(self) -> None:
         """Raises ValueError for weights from which nothing can be learned."""
-        check_initial_weights(self._model, self._reading)
+        check_initial_weights(self._model, self._units)
 
     def outdated(self) -> bool:
         """Whether the `trainable` of a layer has changed since the binding was made."""
@@ -214,6 +227,17 @@ class RuleBinding:
                 first update was not finite.
         """
         return self.guard.raise_on_failure()
+
+
+def _read(model, spec, inputs, freeze):
+    """(what was read, `Plan`, one entry a set of weights that learns)."""
+    if spec.neuron_network:
+        reading = read_plan(model, freeze, deltas=True)
+        return reading, reading.plan, reading.variables
+    sites = find_sites(model, inputs, freeze)
+    alone = sum(site.place.first for site in sites.learning) == 1
+    whole = alone and all(site.whole for site in sites.learning)
+    return sites, Plan(sites.learning, whole), sites.learning
 
 
 def _shapes_by_place(model, units):

@@ -2,21 +2,24 @@
 
 import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 from numpy.typing import ArrayLike
 
 from keras_learned_rule.checks import check, integer
 from keras_learned_rule.fit import checks
-from keras_learned_rule.fit.binding import RuleBinding, resolve_rule
+from keras_learned_rule.fit.binding import RuleBinding, positions_limit, resolve_rule
 from keras_learned_rule.fit.memory import RuleMemory, several_rules
 from keras_learned_rule.fit.monitor import Monitor
 from keras_learned_rule.fit.probe import FewShotProbe
 from keras_learned_rule.fit.schedule import Schedule
+from keras_learned_rule.fit.summary import print_summary
 from keras_learned_rule.fit.takeover import Takeover
 from keras_learned_rule.fit.watch import FitWatch
-from keras_learned_rule.hints import Logs, PathLike, ReplaySize
+from keras_learned_rule.hints import Logs, PathLike, PositionLimit, ReplaySize
+from keras_learned_rule.model.inputs import model_inputs
+from keras_learned_rule.model.sites import find_sites
 from keras_learned_rule.rule.update_rule import UpdateRule
 
 
@@ -129,20 +132,52 @@ class LearnedRule(FitWatch):
         probe: tuple[ArrayLike, ArrayLike] | None = None,
         seed: int = 0,
         replay: ReplaySize = "auto",
+        examples: PositionLimit = "auto",
     ) -> None:
         super().__init__()
         checks.check_freeze(freeze)
         checks.check_total_steps(total_steps)
         check("seed", seed, integer(least=0))
         checks.check_replay(replay)
+        checks.check_examples(examples)
         self.rule = resolve_rule(rule)
         self.freeze = freeze
         self.total_steps = total_steps
         self.seed = seed
         self.replay = replay
+        self.examples = examples
         self._probe = None if probe is None else _probe(probe)
         self.memory = None
         self._takeover = None
+
+    def summary(
+        self,
+        model: keras.Model,
+        batch_size: int = 128,
+        print_fn: Callable[[str], None] | None = None,
+    ) -> None:
+        """Prints what the rule will train of a model, and what stays as it is and why.
+
+        Args:
+            model: A built `keras.Model`.
+            batch_size: For which examples and memory are counted. Defaults to `128`.
+            print_fn: Function of a string. Defaults to `print`.
+
+        Raises:
+            ValueError: Nothing of the model can learn, or an argument is wrong.
+
+        Example:
+        ```python
+        import keras
+        from keras_learned_rule import LearnedRule
+
+        model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(32, "relu")])
+        LearnedRule().summary(model)
+        ```
+        """
+        check("batch_size", batch_size, integer(least=1))
+        sites = find_sites(model, model_inputs(model), self.freeze)
+        print_summary(model, sites, positions_limit(self.examples), batch_size, print_fn)
 
     def set_model(self, model: keras.Model) -> None:
         """Makes room for what `BackupAndRestore` may load before `on_train_begin`."""
@@ -245,6 +280,7 @@ class LearnedRule(FitWatch):
             self.freeze,
             seed=self.seed,
             replay=self.replay,
+            examples=self.examples,
             memory=self.memory,
         )
         self.guard = self._binding.guard

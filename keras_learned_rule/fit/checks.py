@@ -70,6 +70,13 @@ def check_replay(replay):
     check("replay", replay, either(one_of(("auto",)), integer(least=0))._replace(words=words))
 
 
+def check_examples(examples):
+    """Raises ValueError unless `examples` is "auto", None or a positive integer."""
+    words = "'auto', None for all, or a positive number of positions"
+    kind = either(one_of(("auto",)), optional(integer(least=1)))
+    check("examples", examples, kind._replace(words=words))
+
+
 def check_lengths(x, y):
     """Raises ValueError unless there are as many examples as labels."""
     lengths = [next(iter(np.shape(array)), None) for array in (x, y)]

@@ -6,21 +6,21 @@ import keras
 from keras import ops
 
 
-def check_initial_weights(model, reading):
+def check_initial_weights(model, units):
     """Looks at the weights that a fit begins with.
 
     Args:
         model: The built model.
-        reading: `NetworkReading` of it.
+        units: What learns in it: `Site` or `UnitVariables`.
 
     Raises:
         ValueError: A layer has weights that are not finite, or so large that sums of their squares
             are not. Units of a layer that begin alike are warned of.
     """
     _check_finite(model)
-    for layer, unit in zip(reading.plan.layers, reading.variables, strict=True):
-        _check_size(layer.name, unit.kernel_matrix())
-        _warn_if_alike(layer.name, unit.kernel_matrix())
+    for unit in units:
+        _check_size(unit.name, unit.kernel_matrix())
+        _warn_if_alike(unit.name, unit.kernel_matrix())
 
 
 def _check_finite(model):

@@ -4,25 +4,23 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_learned_rule.model.inputs import model_inputs
+
 
 class InputForm:
-    """What the one input of a model takes.
+    """What a model is called with.
 
     Args:
-        model: A built chain.
+        model: A built `keras.Model`.
 
     Attributes:
-        shape: The shape of a batch, None where unknown.
-        names: The keys under which a dict may hold the input, the usual one first.
+        tensors: `keras.KerasTensor` of the input, or a list or dict of them.
     """
 
     def __init__(self, model):
-        (tensor,) = model.inputs
-        self.shape = tuple(tensor.shape)
-        structure = getattr(model, "input", None)
-        self._keys = tuple(structure) if isinstance(structure, dict) else ()
-        # Keras goes by the name of the tensor; where the user gave none, it shows the layer's.
-        self.names = (*self._keys, tensor._keras_history.operation.name, tensor.name)
+        self.tensors = model_inputs(model)
+        self._flat = keras.tree.flatten(self.tensors)
+        self._names = _names(model, self.tensors)
 
     def batch(self, x):
         """Takes a batch apart and checks that it fits the model.
@@ -31,50 +29,75 @@ class InputForm:
         decision, in the data or by a Rescaling layer.
 
         Args:
-            x: Array or tensor `[batch, ...]` of any real dtype, dense or sparse; a dict with it
-                under one of `names`, among others; or a dict, list or tuple with it alone.
+            x: Array or tensor `[batch, ...]` of any real dtype, dense or sparse; a dict with the
+                inputs under their names, among others; or a list or tuple with all in order.
 
         Returns:
-            A dense float32 tensor.
+            Dense tensors in the structure of `tensors`, of their dtypes.
 
         Raises:
-            ValueError: There is not exactly one array, it is ragged or holds no numbers, or its
-                shape does not fit.
+            ValueError: An input is missing, ragged or holds no numbers, or shapes do not fit.
         """
-        x = self._input_of(x)
-        _check_not_ragged(x)
-        x = ops.convert_to_tensor(dense(x))
-        _check_numbers(x)
-        check_shape("x", x.shape, self.shape)
-        return ops.cast(x, "float32")
+        arrays = [
+            _tensor(array, tensor.dtype)
+            for array, tensor in zip(self._arrays(x), self._flat, strict=True)
+        ]
+        for array, tensor, names in zip(arrays, self._flat, self._names, strict=True):
+            name = "x" if len(arrays) == 1 else f"x[{names[0]!r}]"
+            check_shape(name, array.shape, tensor.shape)
+        _check_batch_sizes(arrays, self._names)
+        return keras.tree.pack_sequence_as(self.tensors, arrays)
 
-    def in_structure(self, x):
-        """What the model is called with: x, or a dict with it for a model that was made so."""
-        return dict.fromkeys(self._keys, x) if self._keys else x
-
-    def _input_of(self, x):
-        if isinstance(x, dict):
-            x = self._value_of(x)
+    def _arrays(self, x):
+        if isinstance(x, dict) and (len(x) > 1 or len(self._flat) > 1):
+            return [self._value(x, names) for names in self._names]
         arrays = keras.tree.flatten(x)
-        if len(arrays) != 1:
-            raise ValueError(
-                "x must hold one array, the input of the model. "
-                f"Received: {len(arrays)} arrays in {type(x).__name__}"
-            )
-        return arrays[0]
+        if len(arrays) == len(self._flat):
+            return arrays
+        wanted = "one array, the input of the model"
+        if len(self._flat) > 1:
+            wanted = f"the inputs {[names[0] for names in self._names]} of the model"
+        raise ValueError(
+            f"x must hold {wanted}. Received: {len(arrays)} arrays in {type(x).__name__}"
+        )
 
-    def _value_of(self, batch):
-        for name in self.names:
+    def _value(self, batch, names):
+        for name in names:
             if name in batch:
                 return batch[name]
-        if len(batch) == 1:
-            return batch
         raise ValueError(
-            f"x is a dict, and none of its keys is the model's input {self.names[0]!r}. Name the "
-            "input like its key, such as keras.Input(..., name='image'), or take the data out, "
-            "such as dataset.map(lambda batch: batch['image']). "
+            f"x is a dict, and none of its keys is the model's input {names[0]!r}. Name the input "
+            "like its key, such as keras.Input(..., name='image'), or map the data to the names "
+            f"of the inputs, such as dataset.map(lambda batch: {{{names[0]!r}: batch['image']}}). "
             f"Received: keys {list(batch)}"
         )
+
+
+def _names(model, tensors):
+    """For each input the keys under which a dict may hold it, the usual one first."""
+    flat = keras.tree.flatten(tensors)
+    keys = (
+        list(keras.tree.flatten({key: key for key in tensors})) if isinstance(tensors, dict) else []
+    )
+    layers = [
+        tensor._keras_history.operation.name for tensor in getattr(model, "inputs", None) or ()
+    ]
+    # Keras goes by the name of the tensor; without one of the user's, only the layer's is shown.
+    columns = [names for names in (keys, layers, [t.name for t in flat]) if len(names) == len(flat)]
+    return list(zip(*columns, strict=True))
+
+
+def _tensor(x, dtype):
+    _check_not_ragged(x)
+    x = ops.convert_to_tensor(dense(x))
+    _check_numbers(x)
+    return ops.cast(x, dtype)
+
+
+def _check_batch_sizes(arrays, names):
+    sizes = {name[0]: array.shape[0] for array, name in zip(arrays, names, strict=True)}
+    if len({size for size in sizes.values() if size is not None}) > 1:
+        raise ValueError(f"All inputs must have as many examples. Received: {sizes}")
 
 
 def dense(x):

@@ -11,7 +11,7 @@ from keras_learned_rule.fit.binding import RuleBinding, resolve_rule
 from keras_learned_rule.fit.memory import RuleMemory
 from keras_learned_rule.fit.monitor import COMPILED_METRICS, Monitor
 from keras_learned_rule.fit.watch import FitWatch
-from keras_learned_rule.hints import Logs, PathLike, ReplaySize, Tensor, Tensors
+from keras_learned_rule.hints import Logs, PathLike, PositionLimit, ReplaySize, Tensor, Tensors
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.update_rule import UpdateRule
 
@@ -65,6 +65,7 @@ class LearnedRuleModel(keras.Model):
         freeze: Sequence[str] = (),
         seed: int = 0,
         replay: ReplaySize = "auto",
+        examples: PositionLimit = "auto",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -76,6 +77,7 @@ class LearnedRuleModel(keras.Model):
             "freeze": list(freeze),
             "seed": seed,
             "replay": replay,
+            "examples": examples,
         }
         self.rule_memory = RuleMemory()
         # None as long as the chain is frozen altogether: that still predicts, after loading say.

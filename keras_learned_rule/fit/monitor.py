@@ -54,11 +54,11 @@ class Monitor:
         return self._results(self.metrics, x, y, sample_weight)
 
     def test_step(self, data):
-        """The effective rank of the chain's output, and metrics given to `compile`."""
+        """The effective rank of the output, mean over outputs, and metrics given to `compile`."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        (output,) = keras.tree.flatten(self._output(self._chain, x))
-        rank = effective_rank(keras.ops.reshape(output, (-1, output.shape[-1])))
-        self._effective_rank.update_state(rank)
+        for output in keras.tree.flatten(self._output(self._chain, x)):
+            rank = effective_rank(keras.ops.reshape(output, (-1, output.shape[-1])))
+            self._effective_rank.update_state(rank)
         return self._results([self._effective_rank], x, y, sample_weight)
 
     def _results(self, metrics, x, y, sample_weight):
@@ -79,4 +79,4 @@ class Monitor:
         return {name: value for name, value in results.items() if name != "loss"}
 
     def _output(self, model, x):
-        return model(self._input.in_structure(self._input.batch(x)), training=False)
+        return model(self._input.batch(x), training=False)

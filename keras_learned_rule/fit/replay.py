@@ -3,6 +3,8 @@
 import math
 import warnings
 
+import keras
+
 # The examples of a step with which the compact rule is meta-trained.
 REFERENCE_BATCH = 128
 # Kept are the latest examples, as many as these limits allow (docs/design.md).
@@ -10,13 +12,14 @@ MOST_EXAMPLES = 8192
 MOST_NUMBERS = 2**24  # 64 MiB.
 
 
-def resolve_replay(replay, spec, model):
+def resolve_replay(replay, spec, model, inputs):
     """To how many examples the batches of a model are filled up.
 
     Args:
         replay: What `check_replay` accepts.
         spec: `RuleSpec` of the rule.
         model: The built model.
+        inputs: Nested structure of the `keras.KerasTensor` that it is called with.
 
     Returns:
         An integer, 0 for never. "auto" is `REFERENCE_BATCH` for compact rules; it is 0 for the
@@ -24,18 +27,22 @@ def resolve_replay(replay, spec, model):
         too large to keep, and where replay is not possible, which else is warned of.
     """
     replicas = model.distribute_strategy.num_replicas_in_sync
-    shape = model.inputs[0].shape[1:]
-    possible = replicas == 1 and None not in shape
+    shapes = [tuple(tensor.shape[1:]) for tensor in keras.tree.flatten(inputs)]
+    possible = replicas == 1 and not any(None in shape for shape in shapes)
     if replay == "auto":
-        fits = possible and REFERENCE_BATCH * math.prod(shape) <= MOST_NUMBERS
+        fits = possible and REFERENCE_BATCH * _numbers(shapes) <= MOST_NUMBERS
         return REFERENCE_BATCH if fits and spec.merge == "compact" else 0
     if replay and not possible:
         warnings.warn(
             f"replay={replay} has no effect with several replicas, or with inputs of unknown size. "
-            f"Received: {replicas} replicas, inputs of shape {tuple(shape)}",
+            f"Received: {replicas} replicas, inputs of shape {shapes}",
             stacklevel=3,
         )
     return replay if possible else 0
+
+
+def _numbers(shapes):
+    return sum(math.prod(shape) for shape in shapes)
 
 
 class Replay:
@@ -46,25 +53,26 @@ class Replay:
 
     Args:
         least: Batches of fewer examples than this are filled up to it; 0 for never.
-        input_shape: The model's input shape `[batch, ...]`.
+        inputs: Nested structure of the `keras.KerasTensor` that the model is called with.
         seed: Non-negative integer, of the draws.
 
     Example:
     ```python
+    import keras
     import tensorflow as tf
 
     from keras_learned_rule.fit.replay import Replay
 
-    replay = Replay(least=8, input_shape=(None, 2), seed=0)
+    replay = Replay(least=8, inputs=keras.KerasTensor((None, 2)), seed=0)
     replay.keep(tf.ones((4, 2)), applied=True)
     assert replay.fill(tf.zeros((4, 2)), step=1).shape == (8, 2)
     ```
     """
 
-    def __init__(self, least, input_shape, seed):
+    def __init__(self, least, inputs, seed):
         self._least = least
         self._seed = seed % 2**63
-        self._shape = tuple(input_shape[1:])
+        self._inputs = inputs
         if least:
             self._allocate()
 
@@ -72,10 +80,17 @@ class Replay:
     def _allocate(self):
         import tensorflow as tf
 
-        room = min(MOST_EXAMPLES, MOST_NUMBERS // math.prod(self._shape))
-        self._room = max(self._least, room)
-        zeros = tf.zeros((self._room, *self._shape))
-        self._examples = tf.Variable(zeros, trainable=False, name="replay")
+        flat = keras.tree.flatten(self._inputs)
+        numbers = _numbers([tensor.shape[1:] for tensor in flat])
+        self._room = max(self._least, min(MOST_EXAMPLES, MOST_NUMBERS // numbers))
+        self._kept = [
+            tf.Variable(
+                tf.zeros((self._room, *tensor.shape[1:]), tensor.dtype),
+                trainable=False,
+                name=f"replay_{i}",
+            )
+            for i, tensor in enumerate(flat)
+        ]
         # How many were ever kept; int64, since a GPU has no variables of int32.
         self._seen = tf.Variable(tf.zeros((), "int64"), trainable=False, name="replay_seen")
 
@@ -88,50 +103,57 @@ class Replay:
         """Adds kept examples, drawn at random, to a small batch.
 
         Args:
-            x: float32 tensor `[batch, ...]`.
+            x: Tensors `[batch, ...]` in the structure of `inputs`.
             step: Scalar integer, which step this is; equal numbers draw equally.
 
         Returns:
-            A float32 tensor of at least `least` examples: x first, and as long as none is kept x
-            over and over.
+            The same of at least `least` examples: x first, and as long as none is kept x over and
+            over.
         """
+        flat = keras.tree.flatten(x)
         # What is known when the step is compiled need not be looked at in it.
-        if not self._least or (x.shape[0] or 0) >= self._least:
+        if not self._least or (flat[0].shape[0] or 0) >= self._least:
             return x
         import tensorflow as tf
 
-        x = self._in_shape(x)
-        given = tf.shape(x, "int64")[0]
+        given = tf.shape(flat[0], "int64")[0]
         missing = tf.maximum(self._least - given, 0)
         seed = tf.stack([tf.constant(self._seed, "int64"), tf.cast(step, "int64")])
         kept = tf.minimum(self._seen, self._room)
         rows = tf.random.stateless_uniform([missing], seed, 0, tf.maximum(kept, 1), "int64")
-        earlier = tf.gather(self._examples, rows)
         # An empty batch has nothing to be filled up with; it is not learned from, either.
-        source = tf.concat([x, tf.zeros_like(self._examples[:1])], axis=0)
-        own = tf.gather(source, tf.range(missing) % tf.maximum(given, 1))
-        return tf.concat([x, tf.where(kept > 0, earlier, own)], axis=0)
+        own_rows = tf.range(missing) % tf.maximum(given, 1)
+        filled = []
+        for own, buffer in zip(self._in_shape(flat), self._kept, strict=True):
+            source = tf.concat([own, tf.zeros_like(buffer[:1])], axis=0)
+            more = tf.where(kept > 0, tf.gather(buffer, rows), tf.gather(source, own_rows))
+            filled.append(tf.concat([own, more], axis=0))
+        return keras.tree.pack_sequence_as(self._inputs, filled)
 
     def keep(self, x, applied):
         """Keeps the examples of a batch, in place of the oldest ones.
 
         Args:
-            x: float32 tensor `[batch, ...]`, not filled up.
+            x: Tensors `[batch, ...]` in the structure of `inputs`, not filled up.
             applied: Scalar bool, whether the batch was used; if false nothing is kept.
         """
         if not self._least:
             return
         import tensorflow as tf
 
-        x = self._in_shape(x)[: self._room]
-        count = tf.shape(x, "int64")[0]
+        flat = [own[: self._room] for own in self._in_shape(keras.tree.flatten(x))]
+        count = tf.shape(flat[0], "int64")[0]
         rows = (self._seen + tf.range(count)) % self._room
-        values = tf.where(applied, x, tf.gather(self._examples, rows))
-        self._examples.scatter_update(tf.IndexedSlices(values, rows))
+        for own, buffer in zip(flat, self._kept, strict=True):
+            values = tf.where(applied, own, tf.gather(buffer, rows))
+            buffer.scatter_update(tf.IndexedSlices(values, rows))
         self._seen.assign_add(tf.where(applied, count, tf.zeros_like(count)))
 
-    def _in_shape(self, x):
+    def _in_shape(self, flat):
         # A last axis of length 1 may be missing, or one too many; no example is cut in pieces.
         import tensorflow as tf
 
-        return tf.reshape(x, tf.concat([tf.shape(x)[:1], self._shape], axis=0))
+        return [
+            tf.reshape(own, tf.concat([tf.shape(own)[:1], tensor.shape[1:]], axis=0))
+            for own, tensor in zip(flat, keras.tree.flatten(self._inputs), strict=True)
+        ]

@@ -23,79 +23,94 @@ def warm_momentum(momentum, step):
 
 
 class MovingStatistics:
-    """All moving means and variances of a model, so that `predict` sees what the rule saw.
-
-    Those of unit layers are ours to update. Batch normalisation elsewhere, at the input for
-    instance, updates its own whenever the rule runs the model forward; its step is corrected.
+    """The moving statistics that a forward pass updates by itself, brought to warm momentum.
 
     Args:
         model: The built model.
-        units: The `UnitVariables` of its unit layers.
-        tail: Function that runs the layers above the embedding, or None where there are none.
+        others: Variables that somebody else moves. Defaults to `()`.
     """
 
-    def __init__(self, model, units, tail):
-        self._tail = tail
-        self._units = [unit for unit in units if unit.moving_mean is not None]
-        self._has_norm = [unit.moving_mean is not None for unit in units]
-        own = {id(v) for unit in self._units for v in (unit.moving_mean, unit.moving_variance)}
-        self._loose = [
+    def __init__(self, model, others=()):
+        others = {id(variable) for variable in others}
+        self._moving = [
             (variable, layer.momentum)
             for layer in model._flatten_layers()
             if isinstance(layer, keras.layers.BatchNormalization) and layer.momentum < 1.0
             for variable in (layer.moving_mean, layer.moving_variance)
-            if id(variable) not in own
+            if id(variable) not in others
         ]
 
-    def read_loose(self):
-        """Values of the statistics that a forward pass updates by itself."""
-        return [ops.copy(variable) for variable, _ in self._loose]
+    def read(self):
+        """Copies of the values."""
+        return [ops.copy(variable) for variable, _ in self._moving]
 
-    def run_tail(self, embedding):
-        """Runs the layers above the embedding, so that their statistics follow.
-
-        Args:
-            embedding: Tensor `[examples, units]`.
-        """
-        if self._tail is not None:
-            self._tail(embedding)
-
-    def restep_loose(self, before, after, step):
-        """What the statistics of `read_loose` become with warm momentum.
+    def restepped(self, before, after, step):
+        """What the values become with warm momentum.
 
         Args:
-            before: Their values before the forward pass.
-            after: Their values after it.
+            before: Values before the forward pass.
+            after: Values after it.
             step: Scalar integer tensor, the number of the batch.
+
+        Returns:
+            A list of tensors.
         """
         return [
             old + (moved - old) * (1.0 - warm_momentum(momentum, step)) / (1.0 - momentum)
-            for (_, momentum), old, moved in zip(self._loose, before, after, strict=True)
+            for (_, momentum), old, moved in zip(self._moving, before, after, strict=True)
         ]
 
-    def write_loose(self, values):
-        """Sets the statistics of `read_loose`."""
-        for (variable, _), value in zip(self._loose, values, strict=True):
-            variable.assign(value)
+    def write(self, moved, before, applied):
+        """Sets the values.
 
-    def move(self, means, variances, step, applied):
-        """Moves the statistics of the unit layers towards those of a batch.
+        Args:
+            moved: What they become.
+            before: What they were before the forward pass.
+            applied: Scalar bool tensor; if false they become what they were.
+        """
+        for (variable, _), new, old in zip(self._moving, moved, before, strict=True):
+            variable.assign(ops.where(applied, new, old))
+
+
+class UnitStatistics:
+    """The moving statistics of the unit layers of a chain, which the rule runs itself.
+
+    Args:
+        units: The `UnitVariables` of its unit layers.
+    """
+
+    def __init__(self, units):
+        self._units = units
+        self.variables = [
+            variable
+            for unit in units
+            if unit.moving_mean is not None
+            for variable in (unit.moving_mean, unit.moving_variance)
+        ]
+
+    def moved(self, means, variances, step):
+        """What the statistics become.
 
         Args:
             means: List over unit layers of `[n_upper]`, batch means of the product with w.
             variances: The same of variances.
             step: Scalar integer tensor, the number of the batch.
-            applied: Scalar bool tensor; if false nothing changes.
+
+        Returns:
+            List of tensors, in the order of `variables`.
         """
-        for unit, mean, variance in zip(
-            self._units, self._normed(means), self._normed(variances), strict=True
-        ):
+        moved = []
+        for unit, mean, variance in zip(self._units, means, variances, strict=True):
+            if unit.moving_mean is None:
+                continue
             # A Dense bias before batch normalisation shifts the mean and nothing else.
             mean = mean if unit.dense_bias is None else mean + unit.dense_bias
             keep = warm_momentum(unit.momentum, step)
-            for variable, value in ((unit.moving_mean, mean), (unit.moving_variance, variance)):
-                moved = keep * variable + (1.0 - keep) * value
-                variable.assign(ops.where(applied, moved, variable))
+            pairs = (unit.moving_mean, mean), (unit.moving_variance, variance)
+            moved += [keep * variable + (1.0 - keep) * value for variable, value in pairs]
+        return moved
 
-    def _normed(self, values):
-        return [value for value, has_norm in zip(values, self._has_norm, strict=True) if has_norm]
+    def write(self, moved, applied):
+        """Sets the statistics; if `applied` is false nothing changes."""
+        for variable, value in zip(self.variables, moved, strict=True):
+            variable.assign(ops.where(applied, value, variable))

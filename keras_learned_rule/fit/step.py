@@ -6,7 +6,6 @@ from keras import ops
 from keras_learned_rule.fit.binding import RuleBinding
 from keras_learned_rule.fit.replicas import any_replica, mean_over_replicas
 from keras_learned_rule.hints import Tensor, Tensors
-from keras_learned_rule.rule.update import unsupervised_update
 
 MINIMUM_BATCH = 2
 
@@ -56,35 +55,29 @@ def learned_rule_step(binding: RuleBinding, x: Tensor) -> Tensors:
             f"binding must be a RuleBinding, made of the model. Received: {type(binding).__name__}"
         )
     x = binding.input.batch(x)
-    rule, memory, statistics = binding.rule, binding.memory, binding.statistics
-    step, loose = ops.copy(memory.steps_done), statistics.read_loose()
-    state, rate = binding.variables.read(), binding.learning_rate()
-    batch = binding.replay.fill(x, step)
+    rule, memory, network = binding.rule, binding.memory, binding.network
+    step, rate = ops.copy(memory.steps_done), binding.learning_rate()
     theta = {name: ops.convert_to_tensor(array) for name, array in rule.theta.items()}
-    new_state, signals = unsupervised_update(rule.spec, theta, binding.plan, state, batch, rate)
-    statistics.run_tail(signals.xs[-1])
-    moved = statistics.restep_loose(loose, statistics.read_loose(), step)
-    enough = ops.shape(x)[0] >= MINIMUM_BATCH
-    changed = (new_state, signals.means, signals.variances, moved)
-    changed = mean_over_replicas(changed, enough)
+    proposal = network.propose(theta, binding.replay.fill(x, step), rate, step)
+    enough = ops.shape(keras.tree.flatten(x)[0])[0] >= MINIMUM_BATCH
+    after, moved = mean_over_replicas((proposal.after, proposal.statistics), enough)
     applied = binding.guard.admit(
         enough=any_replica(enough),
         clean_batch=ops.logical_not(any_replica(ops.logical_not(_all_finite(x)))),
-        finite_update=_all_finite(changed),
+        finite_update=_all_finite((after, moved)),
         step=step,
     )
-    new_state, means, variances, moved = changed
-    binding.variables.write(new_state, applied)
-    statistics.move(means, variances, step, applied)
-    statistics.write_loose([ops.where(applied, a, b) for a, b in zip(moved, loose, strict=True)])
+    network.write(proposal._replace(after=after, statistics=moved), applied)
     binding.replay.keep(x, applied)
     # Not simply 1: where TensorFlow runs ahead of the end of the data, that would still be added.
     memory.steps_done.assign_add(ops.cast(binding.guard.healthy(), memory.steps_done.dtype))
     logs = {
         "update_size": ops.mean(
-            ops.stack([turn(old["w"], new["w"]) for old, new in zip(state, new_state, strict=True)])
+            ops.stack(
+                [turn(old["w"], new["w"]) for old, new in zip(proposal.before, after, strict=True)]
+            )
         ),
-        "effective_rank": effective_rank(signals.xs[-1]),
+        "effective_rank": effective_rank(proposal.embedding),
     }
     logs = {name: ops.where(applied, value, 0.0) for name, value in logs.items()}
     return {**logs, "applied": ops.cast(applied, "float32")}

@@ -7,7 +7,7 @@ class NetworkVariables:
     """Reads and writes the arrays of the layers that learn.
 
     Args:
-        units: The `UnitVariables` of the unit layers, bottom-up.
+        units: What learns: `Site` or `UnitVariables`, in the order of the rule's state.
         memory: Dict from the name of an array of the rule's state, such as "v", to the variables
             that hold it, one a unit layer; what the model itself has not.
         teacher: The variables that hold a teacher's state, in the form of that state; empty where
@@ -46,7 +46,7 @@ class NetworkVariables:
         for unit, layer in zip(self._units, state, strict=True):
             _assign_if(applied, unit.kernel, unit.as_kernel(layer["w"]))
             if unit.bias is not None:
-                _assign_if(applied, unit.bias, layer["b"])
+                _assign_if(applied, unit.bias, ops.reshape(layer["b"], unit.bias.shape))
         for name, variables in self._memory.items():
             for variable, layer in zip(variables, state, strict=True):
                 _assign_if(applied, variable, layer[name])
@@ -59,7 +59,8 @@ def _layer_state(unit):
     # Copies: converting a variable gives the variable itself, with whatever it is assigned later.
     kernel = unit.kernel_matrix()
     bias = ops.zeros_like(kernel[0]) if unit.bias is None else ops.copy(unit.bias)
-    state = {"w": kernel, "b": bias}
+    # The projections of attention have an axis of heads.
+    state = {"w": kernel, "b": ops.reshape(bias, (-1,))}
     if unit.gamma is not None:
         state["gain"] = ops.copy(unit.gamma)
     return state

@@ -23,6 +23,7 @@ class UnitVariables:
     """The Keras variables of one unit layer.
 
     Attributes:
+        name: Name of the layer that holds the weights, for messages.
         kernel: `[..., n_upper]`, forward weights in the layer's own shape.
         dense_bias: `[n_upper]`, the bias beside the kernel, or None. Before batch normalisation
             it only shifts the moving mean: that follows the batch mean of
@@ -34,6 +35,7 @@ class UnitVariables:
         momentum: float, of the moving statistics, or None without batch normalisation.
     """
 
+    name: str
     kernel: Any
     dense_bias: Any = None
     beta: Any = None
@@ -160,9 +162,11 @@ def _composed(functions):
 
 def _variables(unit):
     kernel, bias, norm = unit.connection.kernel, unit.connection.bias, unit.norm
+    name = unit.connection.layer.name
     if norm is None:
-        return UnitVariables(kernel, bias)
+        return UnitVariables(name, kernel, bias)
     return UnitVariables(
+        name,
         kernel,
         bias,
         norm.beta,

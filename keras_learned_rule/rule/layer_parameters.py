@@ -45,20 +45,19 @@ def merge_arrays(spec):
     return shapes
 
 
-def layer_parameters(spec, theta, state, i):
+def layer_parameters(spec, theta, place):
     """The parameters by which a layer learns.
 
     Args:
         spec: A `RuleSpec` with the compact merge.
         theta: Dict of tensors.
-        state: Tuple of dicts with "w" of every weight layer, bottom-up; only shapes are read.
-        i: Which layer.
+        place: `Place` of the layer.
 
     Returns:
         A dict from the names of `merge_arrays` to scalar tensors; "coefficients" is [terms].
     """
-    blend = layer_blend(spec.groups, i, len(state), state[i]["w"].dtype)
-    lacks = shortages(state, i) if spec.size_aware else {}
+    blend = layer_blend(spec.groups, place, theta["merge/step"].dtype)
+    lacks = shortages(place) if spec.size_aware else {}
     parameters = {}
     for name in merge_arrays(spec):
         value = theta[f"merge/{name}"]
@@ -70,33 +69,31 @@ def layer_parameters(spec, theta, state, i):
     return parameters
 
 
-def shortages(state, i):
+def shortages(place):
     """How much a layer's network is short of layers and units.
 
     Args:
-        state: See `layer_parameters`.
-        i: See `layer_parameters`.
+        place: `Place` of the layer.
 
     Returns:
         A dict from the names of `SHORTAGES` to shares in [0, 1]; "shallow" is 1 in a network
         without hidden layers. An embedding is as narrow as the hidden layer below it.
     """
-    hidden = len(state) - 1
-    units = state[min(i, hidden - 1)]["w"].shape[1] if hidden else REFERENCE_WIDTH
+    width = REFERENCE_WIDTH if place.width is None else place.width
     return {
-        "shallow": 1.0 - min(1.0, hidden / REFERENCE_DEPTH),
-        "narrow": 1.0 - min(1.0, units / REFERENCE_WIDTH),
+        "shallow": 1.0 - min(1.0, place.hidden / REFERENCE_DEPTH),
+        "narrow": 1.0 - min(1.0, width / REFERENCE_WIDTH),
     }
 
 
-def layer_blend(groups, i, count, dtype):
-    """[groups] mixing weights of layer i of `count`: first, middle or last parameters.
+def layer_blend(groups, place, dtype):
+    """[groups] mixing weights of a place: first, middle or last parameters.
 
     A network of a single layer is first and last at once and takes half of each.
     """
     if groups == 1:
         return ops.ones((1,), dtype)
-    first, last = float(i == 0), float(i == count - 1)
+    first, last = float(place.first), float(place.last)
     middle = float(not first and not last)
     total = first + middle + last
     return ops.convert_to_tensor([first / total, middle / total, last / total], dtype)

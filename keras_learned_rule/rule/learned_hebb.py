@@ -49,12 +49,12 @@ def learned_hebb_arrays(spec):
     return shapes
 
 
-def learned_functions(spec, theta, state, i):
-    """The functions of layer i, as `layer_parameters`; None for a rule without the term."""
+def learned_functions(spec, theta, place):
+    """The functions at a place, as `layer_parameters`; None for a rule without the term."""
     names = learned_hebb_arrays(spec)
     if not names:
         return None
-    blend = layer_blend(spec.groups, i, len(state), state[i]["w"].dtype)
+    blend = layer_blend(spec.groups, place, theta["merge/step"].dtype)
     return {name: ops.tensordot(blend, theta[name], 1) for name in names}
 
 

@@ -10,16 +10,15 @@ from keras import ops
 
 from keras_learned_rule.network.mlp import init_mlp_state, mlp_plan
 from keras_learned_rule.rule import merge
-from keras_learned_rule.rule.layer_parameters import layer_parameters
-from keras_learned_rule.rule.learned_hebb import learned_functions
+from keras_learned_rule.rule.local import local_update
 from keras_learned_rule.rule.neuron import hidden_states, lower_hidden_states
+from keras_learned_rule.rule.place import chain_place
 from keras_learned_rule.rule.products import product
 from keras_learned_rule.rule.readouts import readout_rows
-from keras_learned_rule.rule.scaling import column_rms_one, example_count, standardize
+from keras_learned_rule.rule.scaling import column_rms_one, standardize
 from keras_learned_rule.rule.signals import LayerSignals, Signals
 from keras_learned_rule.rule.sparsity import adapted_theta
-from keras_learned_rule.rule.teacher import decoder_shape, student_direction
-from keras_learned_rule.rule.terms import competition_change
+from keras_learned_rule.rule.teacher import decoder_shape
 
 
 def unsupervised_update(spec, theta, plan, state, x, learning_rate):
@@ -67,16 +66,17 @@ def unsupervised_update(spec, theta, plan, state, x, learning_rate):
     """
     signals = forward(plan, state, x)
     hs = hidden_states(spec, theta, state, signals)[0] if spec.neuron_network else None
-    step = _published_layer if spec.merge == "published" else _compact_layer
-    teacher = state[0].get("teacher")
+    if spec.merge == "published":
+        return _published(spec, theta, plan, state, signals, hs, learning_rate), signals
+    teacher, code = state[0].get("teacher"), None
     if teacher is not None:
-        teacher, code = _teacher_step(spec, theta, teacher, signals.pres[0], learning_rate)
-        step = functools.partial(_student_layer, code)
+        teacher, code = teacher_step(spec, theta, teacher, signals.pres[0], learning_rate)
     theta = adapted_theta(spec, theta, signals.pres[0])
-    new_state = []
-    for i in range(len(state)):
-        see = functools.partial(layer_signals, spec, theta, state, signals, hs, i)
-        new_state.append(step(spec, theta, plan, state, see, i, learning_rate))
+    widths, new_state = [arrays["w"].shape[1] for arrays in state], []
+    for i, layer in enumerate(plan.layers):
+        own = layer_signals(spec, theta, state, signals, hs, i, "forward")
+        where = chain_place(widths, i), layer.activation, layer.learns_bias
+        new_state.append(local_update(spec, theta, *where, state[i], own, learning_rate, code))
     if teacher is not None:
         new_state[0]["teacher"] = teacher
     return tuple(new_state), signals
@@ -220,8 +220,15 @@ def layer_signals(spec, theta, state, signals, hs, i, direction):
     )
 
 
-def _published_layer(spec, theta, plan, state, see, i, learning_rate):
-    old = state[i]
+def _published(spec, theta, plan, state, signals, hs, learning_rate):
+    new_state = []
+    for i, layer in enumerate(plan.layers):
+        see = functools.partial(layer_signals, spec, theta, state, signals, hs, i)
+        new_state.append(_published_layer(spec, theta, layer, state[i], see, learning_rate))
+    return tuple(new_state)
+
+
+def _published_layer(spec, theta, layer, old, see, learning_rate):
     signals = see("forward")
     change = merge.published_change(spec, theta, "forward", signals)
     backward_change = change
@@ -230,53 +237,26 @@ def _published_layer(spec, theta, plan, state, see, i, learning_rate):
     new = dict(old)
     new["w"] = merge.published_step(old["w"], change, learning_rate)
     new["v"] = merge.published_step(old["v"], backward_change, learning_rate)
-    if plan.layers[i].learns_bias:
+    if layer.learns_bias:
         bias_change = merge.published_bias_change(theta, signals.h_upper)
         new["b"] = merge.published_step(old["b"], bias_change, learning_rate)
     return new
 
 
-def _compact_layer(spec, theta, plan, state, see, i, learning_rate):
-    old = state[i]
-    own = layer_parameters(spec, theta, state, i)
-    signals = see("forward")._replace(
-        temperature=ops.exp(own["log_temperature"]),
-        learned=learned_functions(spec, theta, state, i),
-    )
-    new = dict(old)
-    if spec.running_competition:
-        change, examples = competition_change(signals), example_count(signals.z_upper.values)
-        new["competition"] = merge.running_mean(own, old["competition"], change, examples)
-        signals = signals._replace(competed=new["competition"])
-    direction = merge.compact_direction(spec, own, signals)
-    for name in ("w", "v") if spec.neuron_network else ("w",):
-        new[name] = merge.compact_step(own, old[name], direction, learning_rate)
-    new["b"] = _compact_bias(spec, theta, plan.layers[i], own, old["b"], signals, learning_rate)
-    return new
+def teacher_step(spec, theta, teacher, examples, learning_rate):
+    """One step of a teacher.
 
+    Args:
+        spec: A `RuleSpec`.
+        theta: See `unsupervised_update`.
+        teacher: The teacher's state.
+        examples: `[E, n]`, what enters the first layer of the network that it teaches.
+        learning_rate: See `unsupervised_update`.
 
-def _student_layer(code, spec, theta, plan, state, see, i, learning_rate):
-    old, signals = state[i], see("forward")
-    own, layer = layer_parameters(spec, theta, state, i), plan.layers[i]
-    decoder, gain = old["decoder"], old.get("gain")
-    direction, decoder = student_direction(decoder, code, signals, layer.activation, gain)
-    w = merge.compact_step(own, old["w"], direction, learning_rate)
-    b = _compact_bias(spec, theta, layer, own, old["b"], signals, learning_rate)
-    return {**old, "w": w, "b": b, "decoder": decoder}
-
-
-def _compact_bias(spec, theta, layer, own, old, signals, learning_rate):
-    if not layer.learns_bias:
-        return old
-    z_upper, one_sided = signals.z_upper, None
-    if spec.shaped_bias:
-        one_sided = merge.one_sidedness(layer.activation, z_upper.deviation)
-    change = merge.compact_bias_change(own, theta, z_upper, signals.h_upper, one_sided)
-    return old - learning_rate * change
-
-
-def _teacher_step(spec, theta, teacher, examples, learning_rate):
-    """The teacher's state after its step, and its embedding before: what it broadcasts."""
+    Returns:
+        Its state after the step, and its standardized embedding `[E, 32]` before: what it
+        broadcasts.
+    """
     plan = mlp_plan(len(teacher))
     new, signals = unsupervised_update(spec, theta, plan, teacher, examples, learning_rate)
     return new, standardize(signals.xs[-1]).values

@@ -1,0 +1,131 @@
+"""What stands behind weights: their normalisation and their nonlinearity."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from keras import activations, layers, ops
+
+_NORMS = (
+    layers.BatchNormalization,
+    layers.LayerNormalization,
+    layers.GroupNormalization,
+    layers.RMSNormalization,
+)
+_NONLINEAR = (layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU)
+# Classes of `keras.ops.relu` and the like in a functional model.
+_OPERATIONS = frozenset(
+    "Celu Elu Gelu HardSigmoid HardSilu HardTanh LeakyRelu LogSigmoid Relu Relu6 Selu Sigmoid Silu "
+    "Softplus Softsign Tanh".split()
+)
+# A nonlinearity behind them is that of the weights before them.
+_PASSED = (
+    layers.Add,
+    layers.Dropout,
+    layers.SpatialDropout1D,
+    layers.SpatialDropout2D,
+    layers.SpatialDropout3D,
+    layers.GaussianDropout,
+    layers.GaussianNoise,
+    layers.Identity,
+    layers.ActivityRegularization,
+)
+
+
+@dataclass
+class Behind:
+    """What was found behind one call of weights.
+
+    Attributes:
+        norm: `Call` of the normalisation, or None.
+        functions: Callables, the nonlinearities in their order.
+        output: `Tensor` that leaves the last of all this.
+        merged: Whether other signals were added on the way.
+    """
+
+    norm: Any
+    functions: list = field(default_factory=list)
+    output: Any = None
+    merged: bool = False
+
+    def activation(self):
+        """The nonlinearities as one function."""
+        if not self.functions:
+            return activations.linear
+        if len(self.functions) == 1:
+            return self.functions[0]
+        return self._composed
+
+    def _composed(self, z):
+        for function in self.functions:
+            z = function(z)
+        return z
+
+
+def look_behind(call, own, consumers):
+    """Follows the output of weights as far as it belongs to them alone.
+
+    Args:
+        call: `Call` of the layer that has the weights.
+        own: The nonlinearity that the layer itself applies, or None.
+        consumers: Dict from the key of a tensor to the list of `Call` that take it in.
+
+    Returns:
+        A `Behind`.
+    """
+    found = Behind(None, [], call.outputs[0])
+    if own not in (None, activations.linear):
+        is_layer = isinstance(own, layers.Layer)
+        found.functions.append(nonlinearity(own) if is_layer else own)
+    while (after := _next(found, consumers.get(found.output.key, ()))) is not None:
+        if isinstance(after.layer, _NORMS):
+            found.norm = after
+        elif isinstance(after.layer, _PASSED):
+            found.merged = found.merged or isinstance(after.layer, layers.Add)
+        else:
+            found.functions.append(nonlinearity(after.layer))
+        found.output = after.outputs[0]
+    return found
+
+
+def _next(found, calls):
+    """The call that goes on with the same units, if there is just one."""
+    ours = [call for call in calls if _belongs(found, call)]
+    if not ours and not found.functions and len(calls) == 1:
+        ours = [call for call in calls if isinstance(call.layer, _PASSED)]
+    return ours[0] if len(ours) == 1 else None
+
+
+def _belongs(found, call):
+    if len(call.outputs) != 1 or call.outputs[0].shape != found.output.shape:
+        return False
+    if isinstance(call.layer, _NORMS):
+        # A sum is normalised for what comes next.
+        return not (found.norm or found.functions or found.merged)
+    return nonlinearity(call.layer) is not None
+
+
+def nonlinearity(layer):
+    """The function from `[E, n_upper]` to the same of a layer or operation, None if it is none."""
+    kind = type(layer)
+    if kind is layers.Activation and isinstance(layer.activation, layers.Layer):
+        return nonlinearity(layer.activation)
+    if kind is layers.Softmax:
+        return activations.softmax
+    if kind is layers.PReLU:
+        return _PReLU(layer)
+    is_operation = not isinstance(layer, layers.Layer) and kind.__name__ in _OPERATIONS
+    return layer.call if kind in _NONLINEAR or is_operation else None
+
+
+class _PReLU:
+    """A PReLU for rows of units: the slopes of a unit at all positions are averaged."""
+
+    __name__ = "prelu"
+
+    def __init__(self, layer):
+        self._layer = layer
+
+    def __call__(self, z):
+        alpha = self._layer.alpha
+        slope = ops.mean(ops.reshape(alpha, (-1, alpha.shape[-1])), axis=0)
+        return ops.relu(z) - slope * ops.relu(-z)

@@ -1,0 +1,51 @@
+"""Random rows as a pure function of a seed, equal on every backend and under every compiler."""
+
+from keras import ops
+
+# Two rounds of multiply, shift and xor. The constants are those of the published 32-bit mixers
+# with the least bias; int32 products wrap around on all backends.
+_ROUNDS = ((16, 0x7FEB352D), (15, 0x846CA68B - 2**32), (16, None))
+
+
+def drawn_rows(count, total, seed):
+    """Draws rows with replacement; all of them, in order, where there are no more than wanted.
+
+    Args:
+        count: Positive integer, how many rows are wanted.
+        total: How many there are, an integer or a scalar int32 tensor.
+        seed: Scalar int32 tensor; equal seeds draw equally.
+
+    Returns:
+        int32 tensor `[min(count, total)]` of numbers below `total`.
+
+    Example:
+    ```python
+    from keras import ops
+    from keras_learned_rule.model.draws import drawn_rows
+
+    assert list(drawn_rows(8, 3, seed=ops.array(0))) == [0, 1, 2]
+    assert drawn_rows(8, 1000, seed=ops.array(0)).shape == (8,)
+    ```
+    """
+    if isinstance(total, int):
+        if total <= count:
+            return ops.arange(total, dtype="int32")
+        return _hashed(ops.arange(count, dtype="int32"), seed) % total
+    total = ops.cast(total, "int32")
+    rows = ops.arange(ops.minimum(total, count), dtype="int32")
+    return ops.where(total > count, _hashed(rows, seed) % total, rows)
+
+
+def _hashed(numbers, seed):
+    """Non-negative int32 numbers that look random, from (number, seed)."""
+    mixed = _mixed(numbers + _mixed(ops.cast(seed, "int32")))
+    return ops.bitwise_and(mixed, 0x7FFFFFFF)
+
+
+def _mixed(x):
+    for shift, factor in _ROUNDS:
+        # The mask makes an arithmetic shift a logical one.
+        shifted = ops.bitwise_and(ops.right_shift(x, shift), 2 ** (32 - shift) - 1)
+        x = ops.bitwise_xor(x, shifted)
+        x = x if factor is None else x * factor
+    return x

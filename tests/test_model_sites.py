@@ -1,0 +1,170 @@
+"""Which weights of a model learn, what stands behind them, and where they are in the network."""
+
+import keras
+import model_cases as cases
+import numpy as np
+import pytest
+from keras import activations, layers, ops
+
+from keras_learned_rule.model.inputs import model_inputs
+from keras_learned_rule.model.sites import find_sites
+
+
+def sites_of(model, freeze=()):
+    return find_sites(model, model_inputs(model), freeze)
+
+
+def by_name(model, **options):
+    return {site.name: site for site in sites_of(model, **options).learning}
+
+
+def left_of(model, **options):
+    return {layer.name: reason for layer, reason in sites_of(model, **options).left.items()}
+
+
+@pytest.mark.parametrize("make", cases.LEARNING)
+def test_what_learns_of_models_of_every_form(make):
+    found = sites_of(make())
+    names = [site.name for site in found.learning]
+    assert sorted(names) == sorted(cases.LEARNING[make])
+    held = {*(site.kind.layer for site in found.learning), *(s.norm for s in found.learning)}
+    assert not held & set(found.left)
+
+
+def test_layers_that_stay_say_why():
+    assert left_of(cases.residual_cnn()) == {"classes": "a head"}
+    assert left_of(cases.text())["lstm_cell"] == "inside 'memory'"
+    assert left_of(cases.text())["tokens"] == "of a kind that does not learn"
+    assert left_of(cases.unet())["up"] == "of a kind that does not learn"
+
+
+def test_what_stands_behind_weights():
+    found = by_name(cases.residual_cnn())
+    stem, inner, separable = found["stem"], found["inner"], found["separable"]
+    assert stem.norm.name == "stem_norm" and stem.bias is stem.norm.beta
+    assert inner.norm.name == "inner_norm" and separable.bias is separable.kind.layer.bias
+    z = ops.convert_to_tensor([[-1.0, 2.0]])
+    for site in (stem, inner, separable):
+        np.testing.assert_array_equal(site.activation(z), [[0, 2]])
+    pointwise = by_name(cases.grouped_cnn())["pointwise"]
+    assert pointwise.norm.name == "layer_norm" and pointwise.bias is pointwise.norm.beta
+    np.testing.assert_allclose(pointwise.activation(z), activations.gelu(z))
+
+
+def test_the_slopes_of_a_prelu_are_averaged_over_positions():
+    model = keras.Sequential([keras.Input((4, 3)), layers.Dense(2), layers.PReLU()])
+    model.layers[1].alpha.assign(np.arange(8.0).reshape(4, 2) / 10)
+    activation = sites_of(model).learning[0].activation
+    np.testing.assert_allclose(
+        activation(np.array([[-1, -1]], "float32")), [[-0.3, -0.4]], rtol=1e-6
+    )
+
+
+def test_a_sum_is_normalised_for_what_comes_next():
+    found = by_name(cases.transformer())
+    assert found["attention_output"].norm is None and found["down"].norm is None
+
+
+def test_places_in_a_residual_network():
+    found = by_name(cases.residual_cnn())
+    assert found["stem"].place == (True, False, 2, 6)
+    assert found["inner"].place == (False, False, 2, 6)
+    assert found["separable"].place == (False, True, 2, 6)
+
+
+def test_places_in_branches_and_of_shared_weights():
+    found = by_name(cases.towers())
+    assert found["item_code"].place == (True, True, 1, 5)
+    assert found["user_hidden"].place == (True, False, 1, 7)
+    assert found["user_code"].place == (False, True, 1, 7)
+    shared = by_name(cases.siamese())
+    assert shared["hidden"].place == (True, False, 1, 5) and len(shared["hidden"].uses) == 2
+
+
+def test_sums_outside_of_layers_come_from_all_weights_before():
+    places = [site.place for site in sites_of(cases.subclassed()).learning]
+    assert [(place.first, place.last) for place in places] == [
+        (True, False),
+        (False, False),
+        (False, False),
+        (False, True),
+    ]
+    assert places[0].hidden == 3
+
+
+def test_frozen_by_name_by_attribute_and_as_part_of_a_frozen_model():
+    model = cases.residual_cnn()
+    model.get_layer("inner").trainable = False
+    left = left_of(model, freeze=("stem",))
+    assert left["inner"] == left["stem"] == "frozen" and "stem_norm" in left
+    assert left_of(cases.siamese(), freeze=("hidden",)) == {"hidden": "frozen"}
+
+
+def test_normalisation_that_is_frozen_offsets_nothing():
+    site = by_name(cases.residual_cnn(), freeze=("stem_norm",))["stem"]
+    assert site.bias is None and site.uses[0].norm is not None
+
+
+@pytest.mark.parametrize("name", ["predictions", "logits", "my_head", "classifier_2"])
+def test_heads_are_known_by_name_and_by_softmax(name):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.Dense(2, name=name)])
+    assert left_of(model) == {name: "a head"}
+    soft = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(3), layers.Dense(2, name="end"), layers.Softmax()]
+    )
+    assert left_of(soft) == {"end": "a head"}
+
+
+def test_no_head_in_the_middle_or_of_another_name():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="head"), layers.Dense(2)])
+    assert left_of(model) == {}
+
+
+WRONG = {
+    "a name that is not there": (
+        lambda: (cases.siamese(), ("nose",)),
+        r"`freeze` names a layer that model '\w+' does not have.*Received: freeze=\('nose',\)",
+    ),
+    "a string": (lambda: (cases.siamese(), "hidden"), "must be a list or tuple of layer names"),
+    "nothing learns": (
+        lambda: (cases.siamese(), ("encoder",)),
+        r"nothing that can learn.*'hidden' \(frozen\), 'code' \(frozen\)",
+    ),
+    "nothing but a head": (
+        lambda: (keras.Sequential([keras.Input((4,)), layers.Dense(2, "softmax")]), ()),
+        r"nothing that can learn.*\(a head\)",
+    ),
+    "no weights": (
+        lambda: (keras.Sequential([keras.Input((4,)), layers.ReLU()]), ()),
+        "Received: no layer with weights",
+    ),
+    "units that become fewer": (
+        lambda: (keras.Sequential([keras.Input((4,)), layers.Dense(6, "glu", name="gated")]), ()),
+        r"layer 'gated' must keep the number of units.*Received: 6 units in, 3 out",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_errors_name_the_layer(case):
+    make, message = WRONG[case]
+    model, freeze = make()
+    with pytest.raises(ValueError, match=message):
+        sites_of(model, freeze)
+
+
+def test_a_model_that_is_not_built():
+    with pytest.raises(ValueError, match="not built.*Received: Subclassed with built=False"):
+        model_inputs(cases.Subclassed())
+    with pytest.raises(ValueError, match=r"must be a keras\.Model"):
+        model_inputs(layers.Dense(3))
+
+
+def test_the_inputs_of_models():
+    assert model_inputs(cases.subclassed()).shape == (None, 5)
+    towers = model_inputs(cases.towers())
+    assert {name: tensor.shape for name, tensor in towers.items()} == {
+        "user": (None, 6),
+        "item": (None, 4),
+    }
+    assert model_inputs(cases.text()).dtype == "int32"
