@@ -6,11 +6,12 @@ import sys
 import numpy as np
 import pytest
 import test_rule_terms
-from keras import Input, Sequential, layers, ops
+from keras import ops
 
 from keras_learned_rule.experiments import registry as experiments
 from keras_learned_rule.experiments.run import run_experiment
-from keras_learned_rule.network import passive, read, registry
+from keras_learned_rule.model import registry
+from keras_learned_rule.model.kinds import dense
 from keras_learned_rule.rule import terms
 from keras_learned_rule.rule.terms import weight_change_terms
 
@@ -35,19 +36,14 @@ def test_the_term_is_what_its_oracle_says(example, layer, monkeypatch):
     np.testing.assert_allclose(computed, names["hebb_cube"](layer), rtol=1e-4, atol=1e-5)
 
 
-def test_the_layer_type_passes_signals_and_deltas_on(example, monkeypatch):
-    monkeypatch.setattr(registry, "_passives", dict(registry._passives))
-    chain = [Input((2, 3)), layers.Masking(), layers.Dense(2)]
-    with pytest.raises(ValueError, match="Masking"):
-        read.read_plan(Sequential(chain))
-    exec(example[f"{PACKAGE}/network/passive.py"], dict(vars(passive)))
-    assert len(read.read_plan(Sequential(chain)).variables) == 1
-    x, masking = np.arange(12.0).reshape(2, 2, 3) // 3 * [1, 2, 3], layers.Masking(4.0)
-    x[1, 0] = 4.0
-    step = registry.passive_class(masking)(masking).run(ops.convert_to_tensor(x))
-    np.testing.assert_array_equal(step.y, masking(x))
-    passed = step.down(np.ones((2, 2, 3, 1)))
-    np.testing.assert_array_equal(passed[..., 0], [[[1] * 3] * 2, [[0] * 3, [1] * 3]])
+def test_the_layer_type_learns_from_what_its_weights_see(example, monkeypatch):
+    monkeypatch.setattr(registry, "_kinds", dict(registry._kinds))
+    names = {**vars(dense), **vars(registry)}
+    exec(example[f"{PACKAGE}/model/kinds/scaled.py"], names)
+    layer, x = names["ScaledDense"](3), np.arange(8.0, dtype="float32").reshape(2, 4)
+    output = layer(x)
+    examples = registry.kind_of(layer)(layer).examples(x, output, None)
+    np.testing.assert_allclose(ops.matmul(examples, layer.kernel), output, rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -74,7 +74,7 @@ class RuleBinding:
     Which layers learn is read once, here.
 
     Args:
-        model: A built keras.Model that is a chain of supported layers, in float32.
+        model: A built `keras.Model`, see `LearnedRule`.
         rule: "compact" or another preset, the path of a theta file, or an `UpdateRule`.
             Defaults to `"compact"`.
         freeze: Names of layers that must not change, besides those with `trainable=False`.
@@ -85,19 +85,19 @@ class RuleBinding:
             replay. Defaults to `0`.
         replay: To how many examples smaller batches are filled up, see `LearnedRule`. Defaults to
             `"auto"`.
+        examples: How many positions a layer looks at in a step, see `LearnedRule`. Defaults to
+            `"auto"`.
         memory: The `memory` of another binding of this model, to go on where that one stands
             (but for the examples kept for replay), or None to start afresh. Defaults to `None`.
 
     Attributes:
         rule: The `UpdateRule`.
-        plan: `Plan`, what the rule knows of the network.
-        input: `InputForm`, what the model's input takes.
+        input: `InputForm`, what the model is called with.
         memory: `RuleMemory`: backward weights, running means, a teacher, steps done and their
             total.
         replay: `Replay`, earlier examples.
         guard: `Guard`, which keeps non-finite numbers out of the weights.
-        variables: `NetworkVariables`, the weights as the rule's state.
-        statistics: `MovingStatistics` of batch normalisation.
+        network: `SiteNetwork` or, for a rule with a neuron network, `ChainNetwork`.
 
     Raises:
         ValueError: An argument is wrong, or the rule cannot train this model; the message names

@@ -33,11 +33,14 @@ class LearnedRule(FitWatch):
     saved from it may hold the state of the rule, too, which does not matter to loading it.
 
     - Labels and sample weights given to `fit` are not used, except for metrics in `compile`.
-    - The model is a built chain of `Dense` layers, each perhaps with a BatchNormalization and a
-      nonlinearity, and of layers between them that have nothing to learn: dropout, noise, pooling,
-      random augmentation, reshaping ... All else must be frozen, and then runs in inference mode.
-      The last layer that learns is the embedding: leave a classification head off, or freeze it.
-    - x is cast to float32 and not rescaled. Scale integer images yourself or start the model with
+    - The model is any built `keras.Model`. Layers learn that have a kind in `model/kinds/`: Dense,
+      EinsumDense, Conv1D to Conv3D, and the pointwise part of SeparableConv. A normalisation and a
+      nonlinearity behind them are recognised. All else runs as the model itself runs it, frozen
+      layers in inference mode. `summary` says what learns, and why other layers do not.
+    - The last layer that learns is the embedding. A last layer with a softmax, or with a name such
+      as "head", "logits", "predictions" or "classifier", is left as it is.
+    - A rule with a neuron network, such as the published one, takes chains of Dense layers only.
+    - x is cast to the dtype of the model's input and not rescaled. Scale integer images yourself or start the model with
       a `Rescaling` layer. Sparse batches are made dense, ragged ones refused. Of a batch that is a
       dict, the key with the name of the model's input counts.
     - A last batch of a single example is skipped: the rule learns from batch statistics.
@@ -87,6 +90,9 @@ class LearnedRule(FitWatch):
             0 for never. "auto" is 128 for compact rules, which are meta-trained with batches of
             this size, and 0 for the published one, for inputs of more than 131,072 numbers or of
             unknown size and with several replicas. Defaults to `"auto"`.
+        examples: How many positions a layer with several a batch example looks at in a step, such
+            as a convolution: drawn anew each step. None for all; "auto" is 4,096.
+            Defaults to `"auto"`.
 
     Attributes:
         rule: The `UpdateRule`.

@@ -1,4 +1,4 @@
-"""`LearnedRuleModel`: a chain that learns by a rule whenever it is fitted."""
+"""`LearnedRuleModel`: a model that learns by a rule whenever it is fitted."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ class LearnedRuleModel(keras.Model):
     `trainable`. Batches may have the forms that `LearnedRule` takes.
 
     Args:
-        chain: A built Sequential or Functional model that is a chain of supported layers.
+        chain: A built `keras.Model`, see `LearnedRule`.
         rule: "compact" or another preset, the path of a theta file, or an `UpdateRule`.
             Defaults to `"compact"`.
         total_steps: Number of steps, over all fits, in which the step size falls to zero; without
@@ -38,6 +38,8 @@ class LearnedRuleModel(keras.Model):
             replay. Defaults to `0`.
         replay: To how many examples smaller batches are filled up, see `LearnedRule`; the examples
             kept for it are not saved. Defaults to `"auto"`.
+        examples: How many positions a layer looks at in a step, see `LearnedRule`. Defaults to
+            `"auto"`.
 
     Raises:
         ValueError: An argument is wrong, or the rule cannot train `chain` or its weights; the
