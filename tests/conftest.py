@@ -19,6 +19,8 @@ import gin
 import keras
 import pytest
 
+pytest_plugins = ["budget"]
+
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = Path(os.environ.get("LEARNED_RULE_REFERENCE", ROOT.parent / "shared" / "reference"))
 

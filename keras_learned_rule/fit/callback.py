@@ -40,9 +40,9 @@ class LearnedRule(FitWatch):
     - The last layer that learns is the embedding. A last layer with a softmax, or with a name such
       as "head", "logits", "predictions" or "classifier", is left as it is.
     - A rule with a neuron network, such as the published one, takes chains of Dense layers only.
-    - x is cast to the dtype of the model's input and not rescaled. Scale integer images yourself or start the model with
-      a `Rescaling` layer. Sparse batches are made dense, ragged ones refused. Of a batch that is a
-      dict, the key with the name of the model's input counts.
+    - x is cast to the dtype of the model's input and not rescaled. Scale integer images yourself or
+      start the model with a `Rescaling` layer. Sparse batches are made dense, ragged ones refused.
+      Of a batch that is a dict, the keys with the names of the model's inputs count.
     - A last batch of a single example is skipped: the rule learns from batch statistics.
     - Beside a model that has no hidden layer, one of at most 64 units or with a nonlinearity unlike
       relu, or an embedding of less than 32, a teacher learns by the same rule, if that has them
