@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 FOR_DEMO := .venv/.installed_for_demo
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint types wheel clean
+.PHONY: demo test test-slow test-all lint types wheel clean
 .NOTPARALLEL:
 
 # The installation for the tests serves the demo, too.
@@ -21,8 +21,15 @@ demo:
 	@$(MAKE) --no-print-directory $$(test -e $(INSTALLED) && echo $(INSTALLED) || echo $(FOR_DEMO))
 	@$(BIN)/python examples/quickstart.py
 
+# A file of tests stays on one worker, so that what its tests share is made once.
+test test-slow: PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --durations 30
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q -n 2
+	$(PYTEST) -m "not slow"
+
+test-slow: $(INSTALLED)
+	$(PYTEST) -m slow
+
+test-all: test test-slow
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -1,12 +1,18 @@
 """What all tests share: a quiet CPU-only backend, equal random numbers, recorded references."""
 
 import os
+import tempfile
 
 # Before anything imports a backend.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 os.environ["MPLBACKEND"] = "Agg"
+# Child processes compile the same programs; what one has compiled the next one reads.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR",
+    os.path.join(tempfile.gettempdir(), f"keras_learned_rule_jax_{os.getuid()}"),
+)
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores; threads of their own would only get in each other's way.
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")

@@ -108,19 +108,19 @@ def test_moving_average_of_weights():
     refused(cases.compiled(optimizer=optimizer), "use_ema=False. Received: use_ema=True")
 
 
-def test_unsupported_layer():
+def test_a_layer_that_a_rule_with_a_neuron_network_does_not_support():
     model = keras.Sequential(
-        [keras.Input((FEATURES,)), layers.Dense(4), layers.LayerNormalization()]
+        [keras.Input((FEATURES,)), layers.Dense(5), layers.LayerNormalization()]
     )
     model.compile()
-    refused(model, "layer_normalization.*freeze=")
+    refused(model, "layer_normalization.*freeze=", rule=LearnedRule(cases.published_rule()))
 
 
-def test_mixed_precision():
+def test_mixed_precision_with_a_neuron_network():
     policy = keras.DTypePolicy("mixed_float16")
-    model = keras.Sequential([keras.Input((FEATURES,)), layers.Dense(4, dtype=policy)])
+    model = keras.Sequential([keras.Input((FEATURES,)), layers.Dense(5, dtype=policy)])
     model.compile()
-    refused(model, "mixed precision")
+    refused(model, "mixed precision", rule=LearnedRule(cases.published_rule()))
 
 
 def test_double_precision():

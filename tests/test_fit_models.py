@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from keras_learned_rule import LearnedRule, RuleBinding, learned_rule_step
+from keras_learned_rule import LearnedRule, LearnedRuleModel, RuleBinding, learned_rule_step
 from keras_learned_rule.model.inputs import model_inputs
 from keras_learned_rule.model.sites import find_sites
 
@@ -160,6 +160,17 @@ def test_own_loops_and_steps_per_execution_do_what_fit_does():
         assert step(binding, batch)["applied"] == 1
     assert_same_weights(model, several)
     assert_same_weights(model, looped)
+
+
+@pytest.mark.parametrize("make", [cases.towers, cases.subclassed])
+def test_a_model_that_is_wrapped_learns_the_same(make):
+    chain, other = make(), make()
+    x = cases.batch(model_inputs(chain))
+    copied(chain, other)
+    model = LearnedRuleModel(chain, RULE, total_steps=4, replay=0)
+    model.compile()
+    model.fit(x, batch_size=8, epochs=2, shuffle=False, verbose=0)
+    assert_same_weights(chain, fitted(other, x))
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])

@@ -12,6 +12,7 @@ from keras_learned_rule.fit.memory import RuleMemory
 from keras_learned_rule.fit.monitor import COMPILED_METRICS, Monitor
 from keras_learned_rule.fit.watch import FitWatch
 from keras_learned_rule.hints import Logs, PathLike, PositionLimit, ReplaySize, Tensor, Tensors
+from keras_learned_rule.model.inputs import model_inputs
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.update_rule import UpdateRule
 
@@ -90,9 +91,9 @@ class LearnedRuleModel(keras.Model):
         self._monitor = Monitor(self, self.chain)
 
     @property
-    def input_shape(self) -> tuple[int | None, ...]:
-        """That of the chain, None where unknown."""
-        return self.chain.input_shape
+    def input_shape(self) -> Any:
+        """The shape, or structure of shapes, that the chain is called with; None where unknown."""
+        return keras.tree.map_structure(lambda t: tuple(t.shape), model_inputs(self.chain))
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """The output of the chain."""
@@ -104,7 +105,7 @@ class LearnedRuleModel(keras.Model):
             return super().fit(*args, **kwargs)  # Which says so.
         checks.check_compiled(self)
         if not self.built:
-            self(keras.Input(batch_shape=self.input_shape))
+            self(keras.tree.map_structure(_symbolic, model_inputs(self.chain)))
         self.make_train_function()
         self._binding.check_weights()
         self._binding.replay.clear()
@@ -156,6 +157,10 @@ class LearnedRuleModel(keras.Model):
         rule["spec"] = RuleSpec.from_dict(rule["spec"])
         chain = keras.saving.deserialize_keras_object(config["chain"])
         return cls(**{**config, "chain": chain, "rule": UpdateRule(**rule)})
+
+
+def _symbolic(tensor):
+    return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype)
 
 
 class _Watch(FitWatch):
