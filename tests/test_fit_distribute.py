@@ -15,6 +15,7 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 import fit_cases as cases
+import model_cases as models
 from fit_cases import BATCH
 from keras_learned_rule.fit.callback import LearnedRule
 
@@ -67,6 +68,22 @@ for variable in [*model.variables, *teacher.memory.variables]:
     copies = [copy.numpy() for copy in variable.value.values]
     np.testing.assert_array_equal(copies[0], copies[1], err_msg=variable.path)
 assert all(np.any(values) for values in teacher.memory.decoders.values())
+
+# Convolutions: with equal halves the replicas propose the same, which is what one device does.
+images = models.batch(keras.KerasTensor((None, 8, 8, 3)), size=8)
+with strategy.scope():
+    cnn = models.residual_cnn()
+    cnn.compile()
+alone = models.residual_cnn()
+alone.set_weights(cnn.get_weights())
+alone.compile()
+for net, data, size in ((cnn, np.concatenate([images, images]), 16), (alone, images, 8)):
+    net.fit(
+        data, batch_size=size, epochs=2, shuffle=False, verbose=0,
+        callbacks=[LearnedRule(cases.compact_rule(), replay=0)],
+    )
+for a, b in zip(cnn.get_weights(), alone.get_weights()):
+    np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
 
 bad = x.copy()
 bad[0] = np.nan  # On one replica only.

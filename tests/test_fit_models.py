@@ -9,6 +9,8 @@ import tensorflow as tf
 from keras import layers
 
 from keras_learned_rule import LearnedRule, LearnedRuleModel, RuleBinding, learned_rule_step
+from keras_learned_rule.fit.statistics import WarmMomentum
+from keras_learned_rule.fit.watching import watch
 from keras_learned_rule.model.inputs import model_inputs
 from keras_learned_rule.model.sites import find_sites
 
@@ -139,6 +141,63 @@ def test_a_sample_of_positions_is_drawn_anew_each_step_and_equal_for_equal_seeds
         ends.append(model.get_layer("inner").kernel.numpy())
     np.testing.assert_array_equal(ends[0], ends[1])
     assert np.abs(ends[0] - ends[2]).max() > 1e-3 and np.abs(ends[0] - ends[3]).max() > 1e-3
+
+
+def rows_seen(steps):
+    """The first patches that a site sees in each step."""
+    model = keras.Sequential([keras.Input((8, 8, 1)), layers.Conv2D(4, 1)])
+    sites = find_sites(model, model_inputs(model))
+    x = np.arange(64 * 16, dtype="float32").reshape(16, 8, 8, 1)
+    warm = WarmMomentum(model)
+    seen = [watch(model, sites, warm, x, 32, 0, step)[0].examples for step in range(steps)]
+    return np.array(seen)[..., 0]
+
+
+def test_every_step_draws_other_positions():
+    rows = rows_seen(4)
+    assert len({tuple(own) for own in rows}) == 4
+
+
+def test_towers_of_equal_names_see_their_own_examples():
+    inputs = [keras.Input((6,), name=name) for name in "ab"]
+    towers = [
+        keras.Sequential([keras.Input((6,)), layers.Dense(4, name="hidden")]) for _ in inputs
+    ]
+    model = keras.Model(inputs, [tower(x) for tower, x in zip(towers, inputs, strict=True)])
+    x = cases.batch(model_inputs(model))
+    apart = [keras.Sequential([keras.Input((6,)), layers.Dense(4)]) for _ in inputs]
+    weights = model.get_weights()
+    apart[0].set_weights(weights[:2]), apart[1].set_weights(weights[2:])
+    fitted(model, x)
+    for i, own in enumerate(apart):
+        fitted(own, x[i])
+        fit_cases.assert_same(model.get_weights()[2 * i : 2 * i + 2], own.get_weights(), 2e-5)
+
+
+def test_statistics_of_a_normalisation_that_is_called_several_times():
+    encoder = stack([keras.Input((6,)), layers.Dense(5)])
+    left, right = keras.Input((6,)), keras.Input((6,))
+    shared = keras.Model([left, right], layers.Subtract()([encoder(left), encoder(right)]))
+    frames = keras.Input((12, 6))
+    timed = keras.Sequential([frames, layers.TimeDistributed(encoder), layers.Dense(4)])
+    pairs = 0.1 * cases.batch(model_inputs(timed), size=32)
+    for model, x in ((shared, [pairs[:, 0], pairs[:, 1]]), (timed, pairs)):
+        fitted(model, x, epochs=3)
+        norm = encoder.layers[1]
+        # Batch variances are near that of the units of unit norm, and there was a start of 1.
+        assert 0 < norm.moving_variance.numpy().min() and norm.moving_variance.numpy().max() < 1
+        assert np.abs(norm.moving_mean).max() < 1
+
+
+def test_a_teacher_stays_away_where_layers_see_other_examples():
+    model = cases.siamese()
+    joint = keras.Model(model.inputs, layers.Dense(8, "relu")(model.output))
+    x, start = cases.batch(model_inputs(joint)), joint.get_weights()
+    joint.compile()
+    joint.fit(
+        x, batch_size=8, verbose=0, callbacks=[LearnedRule(fit_cases.compact_rule(teacher=True))]
+    )
+    assert not any(np.array_equal(a, b) for a, b in zip(start, joint.get_weights(), strict=True))
 
 
 @pytest.mark.parametrize("options", [{"run_eagerly": True}, {"jit_compile": True}])

@@ -93,6 +93,7 @@ def test_data_format_channels_first():
     [
         (layers.EinsumDense("ab,ab->ab", (3,)), (4, 3), "equation"),
         (layers.EinsumDense("abc,bcd->abd", (5, 4)), (None, 5, 3), "equation"),
+        (layers.EinsumDense("abc,cd->abd", (5, 4), bias_axes="bd"), (None, 5, 3), "bias"),
         (layers.Conv2D(6, 3, groups=6), (None, 5, 5, 6), "compete"),
     ],
 )
@@ -105,4 +106,4 @@ def test_layers_that_are_more_than_their_kind_are_refused():
     layer = layers.Conv2D(4, 3, kernel_constraint=keras.constraints.UnitNorm(), name="bound")
     layer.build((None, 5, 5, 3))
     with pytest.raises(ValueError, match=r"'bound' has a constraint.*freeze=\('bound',\)"):
-        kind_of(layer)(layer)
+        kind_of(layer)(layer).check()

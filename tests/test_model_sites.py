@@ -120,6 +120,56 @@ def test_no_head_in_the_middle_or_of_another_name():
     assert left_of(model) == {}
 
 
+def chain(*above, shape=(6,)):
+    return keras.Sequential([keras.Input(shape), *above])
+
+
+def test_layers_that_return_their_input_are_passed():
+    model = chain(layers.Dense(4), layers.Dropout(0.0), layers.Identity(), layers.ReLU())
+    (site,) = sites_of(model).learning
+    np.testing.assert_array_equal(site.activation(np.float32([[-1, 2]])), [[0, 2]])
+    assert len(sites_of(chain(layers.Dense(4), layers.Identity())).learning) == 1
+
+
+def test_every_output_may_be_a_head():
+    inputs = keras.Input((6,))
+    code = layers.Dense(4, name="code")(inputs)
+    outputs = [layers.Dense(3, "softmax", name=name)(code) for name in "ab"]
+    outputs.append(layers.Softmax()(layers.Reshape((2,))(layers.Dense(2, name="c")(code))))
+    assert left_of(keras.Model(inputs, outputs)) == dict.fromkeys("abc", "a head")
+
+
+def test_casts_of_mixed_precision_are_followed():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        end = layers.Activation("softmax", dtype="float32")
+        model = chain(layers.Dense(4), layers.ReLU(dtype="float32"), layers.Dense(3, name="c"), end)
+        towers = by_name(cases.towers())
+    finally:
+        keras.config.set_dtype_policy("float32")
+    found = sites_of(model)
+    np.testing.assert_array_equal(found.learning[0].activation(np.float32([[-1, 2]])), [[0, 2]])
+    assert [layer.name for layer in found.left] == ["c"]
+    assert towers["user_hidden"].place.first and towers["item_code"].place == (True, True, 1, 5)
+
+
+def test_masks_are_no_signals():
+    tokens = [keras.Input((5,), dtype="int32", name=name) for name in "ab"]
+    pooled = [
+        layers.GlobalAveragePooling1D()(layers.Embedding(9, 4, mask_zero=True)(t)) for t in tokens
+    ]
+    model = keras.Model(tokens, [layers.Dense(3)(t) for t in pooled])
+    assert all(site.place == (True, True, 0, None) for site in sites_of(model).learning)
+
+
+def test_offsets_of_positions_and_shared_offsets_are_left_alone():
+    across = chain(layers.Dense(6), layers.BatchNormalization(axis=1), shape=(6, 6))
+    assert sites_of(across).learning[0].bias is None
+    inputs, norm = keras.Input((6,)), layers.BatchNormalization()
+    shared = keras.Model(inputs, [norm(layers.Dense(4)(inputs)) for _ in range(2)])
+    assert [site.bias is None for site in sites_of(shared).learning] == [False, True]
+
+
 WRONG = {
     "a name that is not there": (
         lambda: (cases.siamese(), ("nose",)),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from keras_learned_rule.model.draws import drawn_rows
+from keras_learned_rule.model.draws import combined_seed, drawn_rows
 from keras_learned_rule.model.tapping import watched
 from keras_learned_rule.model.trace import trace
 
@@ -126,6 +126,11 @@ def test_drawn_rows_are_uniform_and_differ_from_seed_to_seed():
     assert max(overlap) < 0.4
     correlation = np.corrcoef(rows[0][:-1], rows[0][1:])[0, 1]
     assert abs(correlation) < 0.06
+
+
+def test_seeds_of_steps_and_sites_differ():
+    seeds = [int(combined_seed(*parts)) for parts in np.ndindex(2, 40, 50)]
+    assert len(set(seeds)) == len(seeds)
 
 
 def test_drawn_rows_are_all_where_there_are_few():

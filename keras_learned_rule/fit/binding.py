@@ -235,8 +235,10 @@ def _read(model, spec, inputs, freeze):
         reading = read_plan(model, freeze, deltas=True)
         return reading, reading.plan, reading.variables
     sites = find_sites(model, inputs, freeze)
-    alone = sum(site.place.first for site in sites.learning) == 1
-    whole = alone and all(site.whole for site in sites.learning)
+    # A teacher learns from the examples of the first weights, and all others see the same ones.
+    alone = len(keras.tree.flatten(inputs)) == 1
+    alone = alone and sum(site.place.first for site in sites.learning) == 1
+    whole = alone and all(site.whole and len(site.uses) == 1 for site in sites.learning)
     return sites, Plan(sites.learning, whole), sites.learning
 
 

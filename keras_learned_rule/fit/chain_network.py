@@ -1,10 +1,13 @@
 """A chain of layers under a rule with a neuron network, which sends deltas from layer to layer."""
 
+import functools
+
 import keras
 
 from keras_learned_rule.fit.proposal import Proposal
-from keras_learned_rule.fit.statistics import MovingStatistics, UnitStatistics
+from keras_learned_rule.fit.statistics import MovingStatistics, UnitStatistics, WarmMomentum
 from keras_learned_rule.fit.variables import NetworkVariables
+from keras_learned_rule.model.tapping import watched
 from keras_learned_rule.rule.update import unsupervised_update
 
 
@@ -23,15 +26,19 @@ class ChainNetwork:
         self._variables = NetworkVariables(reading.variables, remembered, ())
         self._units = UnitStatistics(reading.variables)
         self._others = MovingStatistics(model, self._units.variables)
+        self._warm = WarmMomentum(model)
 
     def propose(self, theta, x, learning_rate, step):
         """See `SiteNetwork`."""
         (x,) = keras.tree.flatten(x)
         old, state = self._others.read(), self._variables.read()
-        after, signals = unsupervised_update(self._spec, theta, self._plan, state, x, learning_rate)
-        if self._tail is not None:
-            self._tail(signals.xs[-1])
-        others = self._others.restepped(old, self._others.read(), step)
+        with watched(self._warm.layers, functools.partial(self._warm.call, step)):
+            after, signals = unsupervised_update(
+                self._spec, theta, self._plan, state, x, learning_rate
+            )
+            if self._tail is not None:
+                self._tail(signals.xs[-1])
+        others = self._others.read()
         units = self._units.moved(signals.means, signals.variances, step)
         return Proposal(state, after, (units, others), old, signals.xs[-1])
 

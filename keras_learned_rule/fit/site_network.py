@@ -3,7 +3,7 @@
 from keras import ops
 
 from keras_learned_rule.fit.proposal import Proposal
-from keras_learned_rule.fit.statistics import MovingStatistics
+from keras_learned_rule.fit.statistics import MovingStatistics, WarmMomentum
 from keras_learned_rule.fit.variables import NetworkVariables
 from keras_learned_rule.fit.watching import watch
 from keras_learned_rule.rule.local import local_signals, local_update
@@ -26,9 +26,9 @@ class SiteNetwork:
 
     def __init__(self, model, spec, sites, limit, seed, remembered, teacher):
         self._model, self._spec, self._sites = model, spec, sites
-        self._limit, self._seed = limit, seed % 2**15
+        self._limit, self._seed = limit, seed % 2**31
         self._variables = NetworkVariables(sites.learning, remembered, teacher)
-        self._statistics = MovingStatistics(model)
+        self._statistics, self._warm = MovingStatistics(model), WarmMomentum(model)
 
     def propose(self, theta, x, learning_rate, step):
         """Runs the model on a batch and says what the rule would change.
@@ -43,9 +43,8 @@ class SiteNetwork:
             A `Proposal`.
         """
         old, state = self._statistics.read(), self._variables.read()
-        seed = ops.cast(step, "int32") * 2**15 + self._seed
-        seen = watch(self._model, self._sites, x, self._limit, seed)
-        statistics = self._statistics.restepped(old, self._statistics.read(), step)
+        seen = watch(self._model, self._sites, self._warm, x, self._limit, self._seed, step)
+        statistics = self._statistics.read()
         teacher, code = state[0].get("teacher"), None
         if teacher is not None:
             teacher, code = teacher_step(

@@ -22,43 +22,68 @@ def warm_momentum(momentum, step):
     return ops.minimum(momentum, (1.0 + step) / (10.0 + step))
 
 
-class MovingStatistics:
-    """The moving statistics that a forward pass updates by itself, brought to warm momentum.
+class WarmMomentum:
+    """Lets the batch normalisations of a model move their statistics by `warm_momentum`.
 
     Args:
         model: The built model.
-        others: Variables that somebody else moves. Defaults to `()`.
+
+    Attributes:
+        layers: The layers that keep moving statistics, to be `watched`.
+    """
+
+    def __init__(self, model):
+        self.layers = [
+            layer
+            for layer in model._flatten_layers()
+            if isinstance(layer, keras.layers.BatchNormalization) and layer.momentum < 1.0
+        ]
+        self._own = {id(layer): layer.momentum for layer in self.layers}
+
+    def call(self, step, layer, call, args, kwargs):
+        """Makes a call of a layer.
+
+        Args:
+            step: Scalar integer tensor, the number of the batch.
+            layer: A Keras layer, with moving statistics or without.
+            call: Its `call`.
+            args: Positional arguments.
+            kwargs: Keyword arguments.
+
+        Returns:
+            The output of the layer.
+        """
+        own = self._own.get(id(layer))
+        if own is None:
+            return call(*args, **kwargs)
+        # Past the layer's own `__setattr__`: a tensor is nothing that it should keep.
+        vars(layer)["momentum"] = warm_momentum(own, step)
+        try:
+            return call(*args, **kwargs)
+        finally:
+            vars(layer)["momentum"] = own
+
+
+class MovingStatistics:
+    """What a forward pass in training mode changes by itself, such as moving means.
+
+    Args:
+        model: The built model.
+        others: Variables that somebody else changes. Defaults to `()`.
     """
 
     def __init__(self, model, others=()):
         others = {id(variable) for variable in others}
-        self._moving = [
-            (variable, layer.momentum)
+        self._variables = [
+            variable
             for layer in model._flatten_layers()
-            if isinstance(layer, keras.layers.BatchNormalization) and layer.momentum < 1.0
-            for variable in (layer.moving_mean, layer.moving_variance)
-            if id(variable) not in others
+            for variable in layer._non_trainable_variables
+            if id(variable) not in others and keras.backend.is_float_dtype(variable.dtype)
         ]
 
     def read(self):
         """Copies of the values."""
-        return [ops.copy(variable) for variable, _ in self._moving]
-
-    def restepped(self, before, after, step):
-        """What the values become with warm momentum.
-
-        Args:
-            before: Values before the forward pass.
-            after: Values after it.
-            step: Scalar integer tensor, the number of the batch.
-
-        Returns:
-            A list of tensors.
-        """
-        return [
-            old + (moved - old) * (1.0 - warm_momentum(momentum, step)) / (1.0 - momentum)
-            for (_, momentum), old, moved in zip(self._moving, before, after, strict=True)
-        ]
+        return [ops.copy(variable) for variable in self._variables]
 
     def write(self, moved, before, applied):
         """Sets the values.
@@ -68,7 +93,7 @@ class MovingStatistics:
             before: What they were before the forward pass.
             applied: Scalar bool tensor; if false they become what they were.
         """
-        for (variable, _), new, old in zip(self._moving, moved, before, strict=True):
+        for variable, new, old in zip(self._variables, moved, before, strict=True):
             variable.assign(ops.where(applied, new, old))
 
 

@@ -6,11 +6,8 @@ from typing import Any, NamedTuple
 import keras
 from keras import activations, ops
 
-from keras_learned_rule.model.draws import drawn_rows
+from keras_learned_rule.model.draws import combined_seed, drawn_rows
 from keras_learned_rule.model.tapping import watched
-
-# Sets the draws of one step apart from those of the next, whatever the number of sites.
-_STRIDE = 1 << 16
 
 
 class Seen(NamedTuple):
@@ -27,21 +24,23 @@ class Seen(NamedTuple):
     y: Any
 
 
-def watch(model, sites, x, limit, seed):
+def watch(model, sites, warm, x, limit, seed, step):
     """Runs the model in training mode and records a sample of the examples of every site.
 
     Args:
         model: The `keras.Model`.
         sites: `Sites` of it.
+        warm: `WarmMomentum` of it.
         x: The batch, in the structure of the model's inputs.
         limit: How many positions a site looks at, at most, or None for all. Whole examples are
             never left out.
-        seed: Scalar int32 tensor; equal seeds draw equal positions.
+        seed: Non-negative integer; equal seeds draw equal positions in equal steps.
+        step: Scalar integer tensor, the number of the batch.
 
     Returns:
         List of `Seen`, one a site.
     """
-    watcher = _Watcher(sites, limit, seed)
+    watcher = _Watcher(sites, warm, limit, seed, step)
     with watched(watcher.layers, watcher):
         model(x, training=True)
     return [_seen(site, watcher.records(site)) for site in sites.learning]
@@ -50,19 +49,21 @@ def watch(model, sites, x, limit, seed):
 class _Watcher:
     """Sees the calls of layers; see `watched`."""
 
-    def __init__(self, sites, limit, seed):
-        self._limit, self._seed = limit, seed * _STRIDE
+    def __init__(self, sites, warm, limit, seed, step):
+        self._warm = warm
+        self._limit, self._seed, self._step = limit, seed, step
         self._frozen = {id(layer) for layer in sites.frozen}
         self._numbers = collections.Counter()
         self._use, self._norm, self._rows, self._records = {}, {}, {}, {}
-        self.layers = list(sites.frozen)
+        self.layers = [*sites.frozen, *warm.layers]
         for site in sites.learning:
             self.layers.append(site.kind.layer)
             for use in site.uses:
-                self._use[id(site.kind.layer), use.number] = site, use
+                key = id(site.kind.layer), use.number
+                self._use[key] = site.kind, use
                 if use.norm is not None:
                     layer, number = use.norm
-                    self._norm[id(layer), number] = site, use
+                    self._norm[id(layer), number] = site.kind, key
                     self.layers.append(layer)
 
     def __call__(self, layer, call, args, kwargs):
@@ -70,41 +71,37 @@ class _Watcher:
         self._numbers[id(layer)] += 1
         if id(layer) in self._frozen and "training" in kwargs:
             kwargs = {**kwargs, "training": False}
-        output = call(*args, **kwargs)
+        output = self._warm.call(self._step, layer, call, args, kwargs)
         if key in self._use:
-            self._record(*self._use[key], keras.tree.flatten((args, kwargs))[0], output)
+            self._record(key, *self._use[key], keras.tree.flatten((args, kwargs))[0], output)
         if key in self._norm:
             self._record_norm(*self._norm[key], output)
         return output
 
-    def _record(self, site, use, x, output):
-        kind = site.kind
+    def _record(self, key, kind, use, x, output):
         z = kind.positions(output)
-        rows = None if use.whole else self._drawn(z)
-        self._rows[site.name, use] = rows
+        rows = self._rows[key] = None if use.whole else self._drawn(z)
         examples, z = kind.examples(x, output, rows), z if rows is None else ops.take(z, rows, 0)
-        self._records[site.name, use] = [ops.cast(t, "float32") for t in (examples, z)]
+        self._records[key] = [ops.cast(t, "float32") for t in (examples, z)]
 
     def _drawn(self, positions):
         if self._limit is None:
             return None
-        return drawn_rows(self._limit, ops.shape(positions)[0], self._seed + len(self._rows))
+        seed = combined_seed(self._seed, self._step, len(self._rows))
+        return drawn_rows(self._limit, ops.shape(positions)[0], seed)
 
-    def _record_norm(self, site, use, output):
-        z, rows = site.kind.positions(output), self._rows[site.name, use]
+    def _record_norm(self, kind, key, output):
+        z, rows = kind.positions(output), self._rows[key]
         z = z if rows is None else ops.take(z, rows, 0)
-        self._records[site.name, use][1] = ops.cast(z, "float32")
+        self._records[key][1] = ops.cast(z, "float32")
 
     def records(self, site):
         """[examples, z] of every use of a site."""
-        return [self._records[site.name, use] for use in site.uses]
+        return [self._records[id(site.kind.layer), use.number] for use in site.uses]
 
 
 def _seen(site, records):
-    examples, z = (
-        ops.concatenate(parts) if len(parts) > 1 else parts[0]
-        for parts in zip(*records, strict=True)
-    )
+    examples, z = (_joined(parts) for parts in zip(*records, strict=True))
     if site.kind.activation not in (None, activations.linear):
         # The layer gives post-activations only.
         z = _products(site, examples)

@@ -11,7 +11,8 @@ _NORMS = (
     layers.GroupNormalization,
     layers.RMSNormalization,
 )
-_NONLINEAR = (layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU)
+_ENDS = (layers.Reshape, layers.Flatten, layers.Activation, layers.Softmax, layers.Identity)
+_NONLINEAR = (layers.ReLU, layers.LeakyReLU, layers.ELU)
 # Classes of `keras.ops.relu` and the like in a functional model.
 _OPERATIONS = frozenset(
     "Celu Elu Gelu HardSigmoid HardSilu HardTanh LeakyRelu LogSigmoid Relu Relu6 Selu Sigmoid Silu "
@@ -75,7 +76,7 @@ def look_behind(call, own, consumers):
     found = Behind(None, [], call.outputs[0])
     if own not in (None, activations.linear):
         is_layer = isinstance(own, layers.Layer)
-        found.functions.append(nonlinearity(own) if is_layer else own)
+        found.functions.append((nonlinearity(own) if is_layer else None) or own)
     while (after := _next(found, consumers.get(found.output.key, ()))) is not None:
         if isinstance(after.layer, _NORMS):
             found.norm = after
@@ -85,6 +86,23 @@ def look_behind(call, own, consumers):
             found.functions.append(nonlinearity(after.layer))
         found.output = after.outputs[0]
     return found
+
+
+def end_of(found, consumers):
+    """Where the units go without being mixed: through reshaping and nonlinearities.
+
+    Args:
+        found: `Behind` some weights.
+        consumers: See `look_behind`.
+
+    Returns:
+        (key, is_softmax): of the last tensor, and whether a softmax is on the way.
+    """
+    key, is_softmax = found.output.key, activations.softmax in found.functions
+    while len(calls := consumers.get(key, ())) == 1 and isinstance(calls[0].layer, _ENDS):
+        key = calls[0].outputs[0].key
+        is_softmax = is_softmax or nonlinearity(calls[0].layer) is activations.softmax
+    return key, is_softmax
 
 
 def _next(found, calls):
@@ -107,8 +125,9 @@ def _belongs(found, call):
 def nonlinearity(layer):
     """The function from `[E, n_upper]` to the same of a layer or operation, None if it is none."""
     kind = type(layer)
-    if kind is layers.Activation and isinstance(layer.activation, layers.Layer):
-        return nonlinearity(layer.activation)
+    if kind is layers.Activation:
+        inner = layer.activation
+        return nonlinearity(inner) if isinstance(inner, layers.Layer) else inner
     if kind is layers.Softmax:
         return activations.softmax
     if kind is layers.PReLU:

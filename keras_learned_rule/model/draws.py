@@ -36,10 +36,24 @@ def drawn_rows(count, total, seed):
     return ops.where(total > count, _hashed(rows, seed) % total, rows)
 
 
+def combined_seed(*parts):
+    """One seed of several numbers; it differs where any of them does, but for rare accidents.
+
+    Args:
+        *parts: Integers or scalar integer tensors.
+
+    Returns:
+        Scalar int32 tensor.
+    """
+    seed = ops.zeros((), "int32")
+    for part in parts:
+        seed = _mixed(seed + ops.cast(part, "int32"))
+    return seed
+
+
 def _hashed(numbers, seed):
     """Non-negative int32 numbers that look random, from (number, seed)."""
-    mixed = _mixed(numbers + _mixed(ops.cast(seed, "int32")))
-    return ops.bitwise_and(mixed, 0x7FFFFFFF)
+    return ops.bitwise_and(_mixed(numbers + _mixed(seed)), 0x7FFFFFFF)
 
 
 def _mixed(x):

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-from keras import activations, layers
+from keras import layers
 
 from keras_learned_rule.model import kinds  # noqa: F401 (registers the kinds)
-from keras_learned_rule.model.behind import look_behind
+from keras_learned_rule.model.behind import end_of, look_behind
 from keras_learned_rule.model.places import Places
 from keras_learned_rule.model.registry import kind_of, learning_layers
 from keras_learned_rule.model.site import Site, Use
@@ -17,7 +17,7 @@ from keras_learned_rule.model.trace import trace
 # What runs inside these cannot be watched: it may be run in a loop, or with other weights.
 _CLOSED = (layers.RNN, layers.Wrapper)
 # How heads are called in keras.applications, KerasHub and most code.
-_HEAD = re.compile(r"(^|_)(head|logits|predictions|classifier)(_|\d|$)")
+_HEAD = re.compile(r"(^|_)(head|logits|preds|predictions|classifier)(_|\d|$)")
 
 
 @dataclass(frozen=True)
@@ -72,22 +72,24 @@ def find_sites(model, inputs, freeze=()):
     consumers = _consumers(traced.calls)
     found = {layer: _kind_and_behind(ours, consumers, left) for layer, ours in calls.items()}
     found = {layer: value for layer, value in found.items() if layer not in left}
-    head = _head(found, traced.returned)
-    if head is not None:
+    for head in _heads(found, consumers, traced.returned):
         left[head] = "a head"
         del found[head]
     if not found:
         raise _nothing_learns(model, left)
+    for kind, _ in found.values():
+        kind.check()
     places = Places(traced, {layer: kind.n_upper for layer, (kind, _) in found.items()})
-    learning = tuple(
-        _site(kind, calls[layer], behind, places.of(layer), left)
-        for layer, (kind, behind) in found.items()
-    )
-    norms = [site.norm for site in learning]
+    learning, norms = [], []
+    for layer, (kind, behind) in found.items():
+        # The offset of a normalisation that is used twice learns with the first weights only.
+        site = _site(kind, calls[layer], behind, places.of(layer), [*left, *norms])
+        learning.append(site)
+        norms.append(site.norm)
     for layer in weighted:
         if layer not in found and layer not in left and layer not in norms:
             left[layer] = "not called" if kind_of(layer) else "of a kind that does not learn"
-    return Sites(learning, left, frozen)
+    return Sites(tuple(learning), left, frozen)
 
 
 def _kind_and_behind(calls, consumers, left):
@@ -105,8 +107,8 @@ def _kind_and_behind(calls, consumers, left):
 def _site(kind, calls, behind, place, left):
     first = behind[0]
     norm = None if first.norm is None or first.norm.layer in left else first.norm.layer
-    shape = (kind.n_upper,)
-    bias = kind.bias if first.norm is None else _of_units(norm, "beta", shape)
+    shape = calls[0].outputs[0].shape
+    bias = kind.bias if first.norm is None else _of_units(norm, "beta", kind, shape)
     return Site(
         name=kind.layer.name,
         kind=kind,
@@ -122,7 +124,7 @@ def _site(kind, calls, behind, place, left):
         norm=norm,
         activation=first.activation(),
         bias=bias,
-        gamma=_of_units(norm, "gamma", shape),
+        gamma=_of_units(norm, "gamma", kind, shape),
         place=place,
     )
 
@@ -131,29 +133,37 @@ def _norm_call(behind):
     return None if behind.norm is None else (behind.norm.layer, behind.norm.number)
 
 
-def _of_units(norm, name, shape):
-    """A variable of a normalisation, if it has one number a unit."""
-    variable = getattr(norm, name, None)
-    return variable if variable is not None and tuple(variable.shape) == shape else None
+def _of_units(norm, name, kind, shape):
+    """A variable of a normalisation, if it has one number a unit of an output of this shape."""
+    axis = getattr(norm, "axis", None)
+    axes = [axis] if isinstance(axis, int) else list(axis or ())
+    if [axis % len(shape) for axis in axes] != [kind.unit_axis(shape)]:
+        return None
+    return getattr(norm, name, None)
 
 
 def _consumers(calls):
     found = {}
     for call in calls:
-        # A layer made of others takes nothing in that these do not.
+        # A layer made of others takes nothing in that these do not; one that returns its input
+        # does nothing, such as Dropout(0).
+        passed = {tensor.key for tensor in call.outputs}
         for tensor in () if call.inner else call.inputs:
-            found.setdefault(tensor.key, []).append(call)
+            if tensor.key not in passed:
+                found.setdefault(tensor.key, []).append(call)
     return found
 
 
-def _head(found, returned):
-    """The layer that makes an output of the model and is a head, if its last one is."""
-    layer, (_, behind) = list(found.items())[-1] if found else (None, (None, []))
-    for own in behind:
-        is_head = activations.softmax in own.functions or _HEAD.search(layer.name)
-        if own.output.key in returned and is_head:
-            return layer
-    return None
+def _heads(found, consumers, returned):
+    """Layers that give outputs of the model and are heads."""
+    heads = []
+    for layer, (_, behind) in found.items():
+        for own in behind:
+            key, is_softmax = end_of(own, consumers)
+            if key in returned and (is_softmax or _HEAD.search(layer.name)):
+                heads.append(layer)
+                break
+    return heads
 
 
 def _left(model, weighted, frozen):

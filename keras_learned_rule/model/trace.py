@@ -1,6 +1,7 @@
 """The calls that a model makes in one forward pass, and which of them passes what to which."""
 
 import collections
+import contextlib
 from typing import Any, NamedTuple
 
 import keras
@@ -70,28 +71,70 @@ def trace(model, inputs):
     assert calls[1].inputs == calls[0].outputs
     ```
     """
-    found, kept, numbers = Trace([], set(), set()), [], collections.Counter()
+    recorder = _Recorder()
 
     def forward(x):
-        found.given.update(tensor.key for tensor in _tensors(x))
-        with watched(_parts(model), watcher):
-            output = model(x, training=True)
-        found.returned.update(tensor.key for tensor in _tensors(output))
-        # As long as a tensor is kept no other can have its id.
-        kept.append((x, output))
-        return output
-
-    def watcher(layer, call, args, kwargs):
-        number, begin = numbers[id(layer)], len(found.calls)
-        numbers[id(layer)] += 1
-        output = call(*args, **kwargs)
-        kept.append((args, kwargs, output))
-        inputs, inner = _tensors((args, kwargs)), tuple(found.calls[begin:])
-        found.calls.append(Call(layer, number, inputs, _tensors(output), inner))
-        return output
+        with watched(_parts(model), recorder), _casts_watched(recorder.cast):
+            return recorder.forward(model, x)
 
     _Forward(forward).compute_output_spec(inputs)
-    return found
+    return recorder.found
+
+
+class _Recorder:
+    def __init__(self):
+        self.found = Trace([], set(), set())
+        # As long as a tensor is kept no other can have its id.
+        self._kept = []
+        self._numbers = collections.Counter()
+        self._sources = {}
+
+    def forward(self, model, x):
+        self.found.given.update(tensor.key for tensor in self._tensors(x))
+        output = model(x, training=True)
+        self.found.returned.update(tensor.key for tensor in self._tensors(output))
+        self._kept.append((x, output))
+        return output
+
+    def __call__(self, layer, call, args, kwargs):
+        number, begin = self._numbers[id(layer)], len(self.found.calls)
+        self._numbers[id(layer)] += 1
+        output = call(*args, **kwargs)
+        self._kept.append((args, kwargs, output))
+        # A mask says which positions count, and is no signal.
+        signals = args, {name: value for name, value in kwargs.items() if "mask" not in name}
+        inputs, inner = self._tensors(signals), tuple(self.found.calls[begin:])
+        self.found.calls.append(Call(layer, number, inputs, self._tensors(output), inner))
+        return output
+
+    def cast(self, x, y):
+        self._kept.append((x, y))
+        if y is not x:
+            self._sources[id(y)] = self._key(x)
+
+    def _key(self, tensor):
+        return self._sources.get(id(tensor), id(tensor))
+
+    def _tensors(self, values):
+        tensors = [value for value in keras.tree.flatten(values) if hasattr(value, "shape")]
+        return tuple(Tensor(self._key(tensor), tuple(tensor.shape)) for tensor in tensors)
+
+
+@contextlib.contextmanager
+def _casts_watched(cast):
+    """Tells of every input that Keras casts on its way into a layer, by `cast(before, after)`."""
+    convert = keras.DTypePolicy.convert_input
+
+    def watching(policy, x, autocast, dtype):
+        y = convert(policy, x, autocast, dtype)
+        cast(x, y)
+        return y
+
+    keras.DTypePolicy.convert_input = watching
+    try:
+        yield
+    finally:
+        keras.DTypePolicy.convert_input = convert
 
 
 class _Forward(keras.Operation):
@@ -116,8 +159,3 @@ def _parts(model):
         else:
             found.append(layer)
     return found
-
-
-def _tensors(values):
-    tensors = [value for value in keras.tree.flatten(values) if hasattr(value, "shape")]
-    return tuple(Tensor(id(tensor), tuple(tensor.shape)) for tensor in tensors)

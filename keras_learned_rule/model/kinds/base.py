@@ -23,14 +23,11 @@ class Kind:
         n_lower: Inputs of a unit.
         n_upper: Units.
 
-    Raises:
-        ValueError: The layer has a constraint, LoRA or quantised weights.
     """
 
     groups = 1
 
     def __init__(self, layer, kernel, unit_axes=1):
-        _check_plain(layer)
         self.layer, self.kernel, self.bias = layer, kernel, layer.bias
         self.activation = layer.activation
         self._unit_axes = unit_axes
@@ -43,6 +40,10 @@ class Kind:
         """Why a layer cannot learn, or None."""
         del layer
 
+    def check(self):
+        """Raises ValueError for a layer with a constraint, LoRA or quantised weights."""
+        _check_plain(self.layer)
+
     def matrix(self, kernel):
         """A kernel as a matrix `[n_lower, n_upper]`."""
         return ops.reshape(kernel, (self.n_lower, self.n_upper))
@@ -54,6 +55,12 @@ class Kind:
     def units(self, shape):
         """How many units an output of this static shape has."""
         return shape[1] if self._channels_first else math.prod(shape[-self._unit_axes :])
+
+    def unit_axis(self, shape):
+        """The axis of the units in an output of this static shape; None if there are several."""
+        if self._unit_axes > 1:
+            return None
+        return 1 if self._channels_first else len(shape) - 1
 
     def axes(self, shape):
         """Sizes of the axes between batch and units of an output of this static shape."""

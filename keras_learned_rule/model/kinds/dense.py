@@ -43,16 +43,20 @@ class EinsumKind(_RowKind):
 
     def __init__(self, layer):
         super().__init__(layer, layer.kernel, _unit_axes(layer))
-        # A bias that differs from position to position belongs to no unit.
-        if self.bias is not None and math.prod(self.bias.shape) != self.n_upper:
-            self.bias = None
 
     @staticmethod
     def why_not(layer):
         """See `Kind`."""
         if _unit_axes(layer) is None:
             return f"its equation {layer.equation} is not that of a dense layer"
+        bias = layer.bias
+        if bias is not None and math.prod(bias.shape) != _units(layer):
+            return "its bias differs from position to position"
         return None
+
+
+def _units(layer):
+    return math.prod(layer.kernel.shape[-_unit_axes(layer) :])
 
 
 def _unit_axes(layer):
