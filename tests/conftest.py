@@ -13,6 +13,7 @@ os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR",
     os.path.join(tempfile.gettempdir(), f"keras_learned_rule_jax_{os.getuid()}"),
 )
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores; threads of their own would only get in each other's way.
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
@@ -25,7 +26,7 @@ import gin
 import keras
 import pytest
 
-pytest_plugins = ["budget"]
+pytest_plugins = ["budget", "slow_cases"]
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = Path(os.environ.get("LEARNED_RULE_REFERENCE", ROOT.parent / "shared" / "reference"))

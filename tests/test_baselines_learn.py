@@ -42,6 +42,7 @@ def vae_of(encoder):
     return vae
 
 
+@pytest.mark.slow
 def test_vae_learns_digits(digits):
     x, _, x_test, y_test = digits
     encoder = base_model(64)
@@ -54,6 +55,7 @@ def test_vae_learns_digits(digits):
     assert error < 0.6 * np.square(x.mean(axis=0) - x_test).mean()
 
 
+@pytest.mark.slow
 def test_the_elbo_is_that_of_its_definition(digits):
     x = digits[2][:50]
     vae = vae_of(base_model(64, widths=(16, 8)))

@@ -69,6 +69,7 @@ def test_a_report_needs_results(tmp_path):
         write_report(tmp_path)
 
 
+@pytest.mark.slow
 def test_all_methods_get_the_same_splits(monkeypatch):
     pytest.importorskip("tensorflow_probability")
     drawn = {}
@@ -141,6 +142,7 @@ def command(*arguments, cwd):
     )
 
 
+@pytest.mark.slow
 def test_the_command_lists_runs_and_refuses(tmp_path):
     listed = command("list", cwd=tmp_path)
     assert [line.split()[0] for line in listed.stdout.splitlines()] == list(registry.NAMES)

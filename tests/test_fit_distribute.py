@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 
-PROGRAM = """
+import pytest
+
+START = """
 import warnings
 
 import keras
@@ -19,7 +21,6 @@ import model_cases as models
 from fit_cases import BATCH
 from keras_learned_rule.fit.callback import LearnedRule
 
-rule = cases.published_rule()
 # The last global batch of 3 gives one replica a single example, which it must leave out.
 x = cases.examples(3 * BATCH + 3)
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
@@ -28,6 +29,23 @@ with strategy.scope():
     model = cases.network()
     model.compile()
 single = cases.twin(model)
+"""
+
+QUICK = """
+rule = cases.compact_rule()
+step = x[:BATCH]
+model.fit(step, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[LearnedRule(rule)])
+halves = [cases.weights_by_hand(single, rule, [half]) for half in np.array_split(step, 2)]
+for i, name in enumerate(("first", "embedding")):
+    expected = np.mean([half[i]["w"] for half in halves], axis=0)
+    kernel = model.get_layer(name).kernel
+    np.testing.assert_allclose(kernel.numpy(), expected, rtol=2e-5, atol=2e-5)
+    copies = [copy.numpy() for copy in kernel.value.values]
+    np.testing.assert_array_equal(copies[0], copies[1])
+"""
+
+PROGRAM = """
+rule = cases.published_rule()
 callback = LearnedRule(rule)
 history = model.fit(
     x, batch_size=BATCH, epochs=1, shuffle=False, verbose=0, callbacks=[callback],
@@ -118,14 +136,23 @@ assert any("replay=64 has no effect" in str(w.message) for w in given)
 """
 
 
-def test_replicas_agree_on_the_mean_of_their_updates(root):
+def run(root, program):
     paths = os.pathsep.join([str(root), str(root / "tests")])
     environment = {**os.environ, "PYTHONPATH": paths}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PROGRAM],
+        [sys.executable, "-W", "ignore", "-c", START + program],
         env=environment,
         timeout=300,
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr[-4000:]
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_two_devices_make_the_mean_of_their_updates(root):
+    run(root, QUICK)
+
+
+@pytest.mark.slow
+def test_replicas_agree_on_the_mean_of_their_updates(root):
+    run(root, PROGRAM)

@@ -61,7 +61,7 @@ def test_layers_frozen_or_unfrozen_in_mid_fit(trainable, compiles):
 
 def test_freezing_all_ends_the_fit():
     model = new_model()
-    with pytest.raises(ValueError, match="no layer that can learn"):
+    with pytest.raises(ValueError, match="nothing that can learn"):
         freeze = Meddler("on_epoch_end", lambda model: setattr(model, "trainable", False))
         cases.fit(model, X, new_rule(), [freeze], epochs=2)
     assert model.train_function is None

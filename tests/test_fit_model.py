@@ -115,6 +115,7 @@ def test_layers_frozen_later_stay(freeze):
     assert int(model.rule_memory.steps_done) == 12
 
 
+@pytest.mark.slow
 def test_a_frozen_model_does_not_learn_but_predicts_after_loading(tmp_path):
     model, x = rule_model(cases.network(), cases.published_rule()), cases.examples()
     changes(model)

@@ -129,6 +129,7 @@ def test_a_head_and_branches_beside_make_no_difference():
     fit_cases.assert_same(plain.get_weights(), branched.get_weights()[:-2], 2e-5)
 
 
+@pytest.mark.slow
 def test_a_sample_of_positions_is_drawn_anew_each_step_and_equal_for_equal_seeds():
     x = cases.batch(keras.KerasTensor((None, 8, 8, 3)))
     ends = []
@@ -160,9 +161,7 @@ def test_every_step_draws_other_positions():
 
 def test_towers_of_equal_names_see_their_own_examples():
     inputs = [keras.Input((6,), name=name) for name in "ab"]
-    towers = [
-        keras.Sequential([keras.Input((6,)), layers.Dense(4, name="hidden")]) for _ in inputs
-    ]
+    towers = [keras.Sequential([keras.Input((6,)), layers.Dense(4, name="hidden")]) for _ in inputs]
     model = keras.Model(inputs, [tower(x) for tower, x in zip(towers, inputs, strict=True)])
     x = cases.batch(model_inputs(model))
     apart = [keras.Sequential([keras.Input((6,)), layers.Dense(4)]) for _ in inputs]
@@ -208,6 +207,7 @@ def test_eager_and_compiled_fits_agree(options):
     assert_same_weights(fitted(model, x, 1, jit_compile=False), fitted(other, x, 1, **options))
 
 
+@pytest.mark.slow
 def test_own_loops_and_steps_per_execution_do_what_fit_does():
     x = cases.batch(keras.KerasTensor((None, 8, 8, 3)))
     model, looped, several = (cases.residual_cnn() for _ in range(3))

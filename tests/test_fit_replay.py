@@ -26,7 +26,7 @@ def numbered(first, count):
 
 def filled_by_hand(x, size, first=0):
     """The batches of an epoch over `x` as the rule gets them, from step `first`."""
-    replay, filled = Replay(128, (None, FEATURES), seed=0), []
+    replay, filled = Replay(128, keras.KerasTensor((None, FEATURES)), seed=0), []
     for step, batch in enumerate(cases.batches(x, size), first):
         filled.append(replay.fill(tf.constant(batch), step))
         replay.keep(tf.constant(batch), applied=True)
@@ -41,13 +41,13 @@ def fit(model, x, *others, batch_size=BATCH, epochs=1, **options):
 
 
 def test_the_first_batch_is_repeated():
-    replay = Replay(5, (None, 1), seed=0)
+    replay = Replay(5, keras.KerasTensor((None, 1)), seed=0)
     filled = replay.fill(numbered(3, 2), step=0)
     np.testing.assert_array_equal(filled[:, 0], [3, 4, 3, 4, 3])
 
 
 def test_later_ones_hold_all_of_x_and_earlier_examples_alike_often():
-    replay = Replay(1000, (None, 1), seed=0)
+    replay = Replay(1000, keras.KerasTensor((None, 1)), seed=0)
     for step in range(10):
         replay.keep(numbered(2 * step, 2), applied=True)
     filled = np.array(replay.fill(numbered(100, 40), step=10))[:, 0]
@@ -60,7 +60,7 @@ def test_later_ones_hold_all_of_x_and_earlier_examples_alike_often():
 
 def test_the_oldest_examples_leave(monkeypatch):
     monkeypatch.setattr(module, "MOST_EXAMPLES", 6)
-    replay = Replay(4, (None, 1), seed=0)
+    replay = Replay(4, keras.KerasTensor((None, 1)), seed=0)
     for first in (0, 3, 6):
         replay.keep(numbered(first, 3), applied=True)
     drawn = np.concatenate([replay.fill(numbered(50, 1), step)[1:, 0] for step in range(60)])
@@ -69,7 +69,7 @@ def test_the_oldest_examples_leave(monkeypatch):
 
 def test_large_inputs_are_kept_in_smaller_numbers(monkeypatch):
     monkeypatch.setattr(module, "MOST_NUMBERS", 30)
-    replay = Replay(2, (None, 3, 2), seed=0)
+    replay = Replay(2, keras.KerasTensor((None, 3, 2)), seed=0)
     replay.keep(tf.zeros((1, 3, 2)), applied=True)
     for _ in range(5):
         replay.keep(tf.ones((1, 3, 2)), applied=True)
@@ -78,7 +78,7 @@ def test_large_inputs_are_kept_in_smaller_numbers(monkeypatch):
 
 @pytest.mark.parametrize("forget", ["not applied", "cleared"])
 def test_what_is_not_kept_is_not_drawn(forget):
-    replay = Replay(8, (None, 1), seed=0)
+    replay = Replay(8, keras.KerasTensor((None, 1)), seed=0)
     replay.keep(numbered(7, 2), applied=forget != "not applied")
     if forget == "cleared":
         replay.clear()
@@ -223,6 +223,7 @@ def test_wrong_values_are_refused(replay):
             make(replay=replay)
 
 
+@pytest.mark.slow
 def test_small_batches_learn_better_with_it():
     x, _, x_test, y_test = digits_split()
     scores = {}

@@ -93,6 +93,7 @@ def test_a_gradient_computes_two_products_more_for_each():
     assert gradient_cost(Cost(2, 3), rematerialize=True) == Cost(8, 12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_products_are_those_that_jax_computes(jax_report, name):
     assert update_cost(*CASES[name]).flop == pytest.approx(jax_report[name]["flop"], rel=0.02)

@@ -23,6 +23,7 @@ def assert_close(actual, expected, tolerance):
         np.testing.assert_allclose(actual[name], array, atol=tolerance, rtol=0, err_msg=name)
 
 
+@pytest.mark.slow
 def test_theta_moves(one_device):
     for theta in one_device.values():
         assert np.abs(theta["merge/step"] - theta["merge/step"][0]).max() > 1e-3
@@ -34,6 +35,7 @@ TWO = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", TWO)
 def test_two_devices_give_the_theta_of_one(folder, one_device, backend):
     theta, report = children.theta_after(folder, backend, f"{backend}-2", engine=TWO[backend])
@@ -61,6 +63,7 @@ def test_devices_that_share_a_cpu_do_not_run_out_of_threads():
     assert children.report_of_jax(POOL) >= 8
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_theta_of_one(folder, one_device):
     out = folder / "workers.npz"
     engine = {"strategy": "multi_worker"}
@@ -90,6 +93,7 @@ SAME_DRAWS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SAME_DRAWS)
 def test_frameworks_and_compilers_agree_on_the_same_draws(folder, same_draws, case):
     backend, settings = SAME_DRAWS[case]
@@ -98,6 +102,7 @@ def test_frameworks_and_compilers_agree_on_the_same_draws(folder, same_draws, ca
     assert report["tensorflow"] == (backend == "tensorflow")
 
 
+@pytest.mark.slow
 def test_vectorized_tasks_give_the_same_theta(folder, one_device):
     theta, _ = children.theta_after(folder, "jax", "vectorized", problem={"vectorize": True})
     assert_close(theta, one_device["jax"], 1e-5)

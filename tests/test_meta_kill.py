@@ -12,7 +12,7 @@ from keras_learned_rule.rule.files import load_theta
 UPDATES = {"jax": 400, "tensorflow": 60}
 # Seconds after the first update, and moments of writing a file.
 MOMENTS = {
-    "jax": [None] * 14 + ["writing", "renaming", "renamed"] * 2,
+    "jax": [None] * 6 + ["writing", "renaming", "renamed"],
     "tensorflow": ["writing", "renamed", None],
 }
 RATES = ("seconds", "updates_a_second", "inner_steps_a_second")

@@ -32,12 +32,14 @@ def report():
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_rematerialisation_leaves_the_meta_gradient_of_jax(report):
     kept, recomputed = (np.array(report["gradients"][name]) for name in ("kept", "recomputed"))
     assert np.all(np.abs(kept).max(axis=1) > 1e-3)
     np.testing.assert_allclose(recomputed, kept, rtol=0, atol=1e-3 * np.abs(kept).max())
 
 
+@pytest.mark.slow
 def test_rematerialisation_leaves_the_meta_gradient_of_tensorflow():
     """In float64, where rounding does not grow to anything over three steps."""
     engine, task = make_engine(), TaskSpec(NetworkSpec((6, 5)), ways=3, shots=2, tests=4, batch=10)
@@ -58,10 +60,12 @@ def test_rematerialisation_leaves_the_meta_gradient_of_tensorflow():
         np.testing.assert_allclose(recomputed[name], expected, rtol=1e-6, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_updates_after_the_first_trace_nothing(report):
     assert report["tracings"] == {"kept": 1, "recomputed": 1}
 
 
+@pytest.mark.slow
 def test_rematerialised_memory_grows_by_less_than_a_fifth(report):
     """Of what it grows otherwise. TensorFlow does not tell what XLA sets aside."""
     kept, recomputed = (np.diff(report["reserved"][name])[0] for name in ("kept", "recomputed"))

@@ -91,6 +91,7 @@ def test_a_finished_run_has_nothing_left_to_do(finished, capsys):
     assert (folder / "metrics.jsonl").read_bytes() == log
 
 
+@pytest.mark.slow
 def test_a_signal_ends_the_run_with_a_checkpoint(finished, tmp_path, monkeypatch, capsys):
     whole, update = finished[1], MetaTrainer.update
 
@@ -108,6 +109,7 @@ def test_a_signal_ends_the_run_with_a_checkpoint(finished, tmp_path, monkeypatch
     meta_cases.assert_equal(resumed.state(), whole.state())
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_keeps_its_best_theta_and_says_so(tmp_path):
     with pytest.raises(FloatingPointError, match="has diverged after 6 .*Received: 5 such meta"):
         run(tmp_path, learning_rate=1e6, max_skipped_updates=4, updates=9)
@@ -161,6 +163,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path):
         run(tmp_path / "file" / "run")
 
 
+@pytest.mark.slow
 def test_a_run_can_start_from_the_theta_of_another(finished, tmp_path):
     theta = finished[1].theta_arrays()
     start = str(finished[0] / "last.safetensors")
@@ -170,6 +173,7 @@ def test_a_run_can_start_from_the_theta_of_another(finished, tmp_path):
         run(tmp_path / "other", start_from="compact")
 
 
+@pytest.mark.slow
 def test_a_size_aware_run_can_start_from_a_rule_that_is_not(tmp_path):
     start = dataclasses.replace(meta_cases.RULE, size_aware=False)
     theta = {n: a + 0.01 for n, a in meta_cases.theta(start).items()}
@@ -181,6 +185,7 @@ def test_a_size_aware_run_can_start_from_a_rule_that_is_not(tmp_path):
     assert np.abs(learned["merge/shallow/coefficients"]).max() > 0.05
 
 
+@pytest.mark.slow
 def test_patterns_freeze_what_they_match(finished, tmp_path):
     start = finished[0] / "last.safetensors"
     theta = run(tmp_path, start_from=str(start), frozen=["*/log_*", "merge/step"]).theta_arrays()

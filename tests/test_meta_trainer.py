@@ -41,6 +41,7 @@ def whole():
     return trainer, records, states
 
 
+@pytest.mark.slow
 def test_theta_moves_by_the_rate_at_first_and_then_on(whole):
     trainer, _, states = whole
     for name, array in states[0]["theta"].items():
@@ -66,6 +67,7 @@ def test_an_array_moves_by_the_rate_times_its_scale():
         assert np.any(moved > 1e-4) or name not in ("merge/step", "merge/coefficients")
 
 
+@pytest.mark.slow
 def test_frozen_arrays_stay_and_the_others_move():
     start = meta_cases.theta()
     frozen = {"merge/step": start["merge/step"] + 0.5}
@@ -98,6 +100,7 @@ def test_truncations_follow_the_schedule_and_each_is_one_program(whole):
     assert trainer.programs == {(0, k) for k in set(drawn)}
 
 
+@pytest.mark.slow
 def test_a_restored_trainer_goes_on_bit_for_bit(whole):
     trainer, records, states = whole
     other = meta_cases.trainer(
@@ -110,6 +113,7 @@ def test_a_restored_trainer_goes_on_bit_for_bit(whole):
     meta_cases.assert_equal(other.state(), trainer.state())
 
 
+@pytest.mark.slow
 def test_every_update_and_every_seed_draws_its_own_numbers():
     losses = []
     for seed in (0, 1):
@@ -120,6 +124,7 @@ def test_every_update_and_every_seed_draws_its_own_numbers():
     assert len(set(losses)) == 6
 
 
+@pytest.mark.slow
 def test_buckets_are_drawn_for_each_update():
     family = meta_cases.family(networks=NetworkDistribution((0, 1), (16, 48)), buckets=3, tasks=1)
     trainer = meta_cases.trainer(family, buckets_a_update=1)
@@ -127,6 +132,7 @@ def test_buckets_are_drawn_for_each_update():
     assert all(len(u) == 1 for u in used) and {u[0] for u in used} == {0, 1, 2}
 
 
+@pytest.mark.slow
 def test_a_diverged_inner_loop_is_replaced(whole):
     trainer = meta_cases.trainer(horizon=Horizon((50, 60), (1,)))
     trainer.update()
@@ -174,6 +180,7 @@ def test_five_thousand_updates_at_a_hostile_rate_leave_theta_finite():
     assert all(np.all(np.isfinite(a)) for a in tree.flatten(trainer.state()["adam"]))
 
 
+@pytest.mark.slow
 def test_persistent_es_moves_theta_too():
     trainer = meta_cases.trainer(problem=meta_cases.problem(estimator=PersistentES(0.05, pairs=2)))
     record = run(trainer, 3)[-1]

@@ -92,6 +92,7 @@ def test_every_preset_has_a_card():
         assert "meta-train" in card.lower() and "%" in card
 
 
+@pytest.mark.slow
 def test_a_small_network_learns_digits_better_with_a_teacher():
     x, _, x_test, y_test = digits_split()
     scores = {}

@@ -58,6 +58,7 @@ def test_untrained_networks_have_the_statistics_of_the_data(quickstart):
     assert norm.momentum == 0.99
 
 
+@pytest.mark.slow
 def test_the_picture_is_written_where_asked(quickstart, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(quickstart, "save_figure", lambda path, *_: drawn.append(path))

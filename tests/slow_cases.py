@@ -1,0 +1,72 @@
+"""Slow cases of tables of tests. A quicker case of the same table shows the same promise.
+
+A whole test that is slow carries the mark `slow` itself.
+"""
+
+import fnmatch
+
+import pytest
+
+# Patterns of the names of tests, "file::test[case]".
+SLOW = (
+    "test_backends::test_jax_computes*?learned Hebb]",
+    "test_backends::test_jax_computes*?neuron network]",
+    "test_backends::test_jax_computes*?sparsity]",
+    "test_backends::test_jax_computes*?teacher]",
+    "test_docstrings::test_example?keras_learned_rule.experiments.*",
+    "test_docstrings::test_example?keras_learned_rule.baselines.*",
+    "test_docstrings::test_example?keras_learned_rule.meta.train*",
+    "test_experiments::*?architectures]",
+    "test_experiments::*?cost]",
+    "test_experiments::*?embeddings]",
+    "test_experiments::*?few_shot]",
+    "test_experiments::*?length]",
+    "test_experiments::*?objective_mismatch]",
+    "test_experiments::*?permuted_features]",
+    "test_experiments::*?text]",
+    "test_fit::test_equals_iterating_the_update_by_hand?dataset-three steps xla]",
+    "test_fit::test_equals_iterating_the_update_by_hand?*-eager]",
+    "test_fit::test_equals_iterating_the_update_by_hand?repeated dataset*",
+    "test_fit::test_equals_iterating_the_update_by_hand?sample_weight*",
+    "test_fit::test_equals_iterating_the_update_by_hand?tensor*",
+    "test_fit::test_equals_iterating_the_update_by_hand?tuple*",
+    "test_fit_inputs::test_sparse_examples?csr_matrix]",
+    "test_fit_inputs::test_sparse_examples?bcoo]",
+    "test_fit_midway::test_the_fit_goes_on_by_the_rule?on_test*",
+    "test_fit_models::test_a_model_that_is_wrapped_learns_the_same?towers]",
+    "test_fit_models::test_mixed_precision_learns_nearly_the_same?mixed_float16]",
+    "test_fit_models::test_models_of_every_form_learn?grouped_cnn]",
+    "test_fit_models::test_models_of_every_form_learn?text]",
+    "test_fit_models::test_models_of_every_form_learn?transformer]",
+    "test_fit_models::test_models_of_every_form_learn?unet]",
+    "test_fit_resume::test_a_killed_fit_resumes_exactly?published*",
+    "test_fit_resume::test_a_killed_fit_resumes_exactly?teacher*",
+    "test_fit_resume::test_a_killed_fit_of_unknown_length_resumes_exactly?False*",
+    "test_fit_restore::test_evaluation_after_an_interrupted_fit?on_test*",
+    "test_fit_restore::test_after_an_error_in_another_callback?*-True]",
+    "test_fit_restore::test_saving_after_an_interrupted_fit?*",
+    "test_fit_step::test_a_loop_of_ones_own_equals_fit_by_hand?xla-learned_hebb_rule]",
+    "test_fit_step::test_a_small_network_learns_from_a_teacher_of_its_own?*step[12]]",
+    "test_golden::test_meta_gradients?[b-z]_*",
+    "test_meta_gradient::test_meta_gradient_equals_finite_differences?neuron]",
+    "test_meta_gradient::test_meta_gradient_equals_finite_differences?teacher]",
+    "test_meta_gradient::test_meta_gradient_equals_finite_differences?learned Hebb]",
+    "test_rule_update::test_xla_computes_what_eager_execution_computes?neuron]",
+    "test_rule_update::test_xla_computes_what_eager_execution_computes?published]",
+    "test_rule_update::test_xla_computes_what_eager_execution_computes?teacher]",
+    "test_rule_update::test_xla_computes_what_eager_execution_computes?learned]",
+)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Gives the mark to the cases; a pattern without a case is an error where all are collected."""
+    used = set()
+    for item in items:
+        name = item.nodeid.rpartition("/")[2].replace(".py::", "::")
+        found = {pattern for pattern in SLOW if fnmatch.fnmatchcase(name, pattern)}
+        if found:
+            item.add_marker(pytest.mark.slow)
+        used |= found
+    everything = config.args == config.getini("testpaths")
+    if everything and (unused := sorted(set(SLOW) - used)):
+        raise pytest.UsageError(f"patterns in tests/slow_cases.py that no test has: {unused}")
