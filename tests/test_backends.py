@@ -106,4 +106,4 @@ def test_tensorflow_is_not_imported():
 
 def test_fit_names_the_backend_that_it_needs():
     assert "on the Keras backend 'tensorflow' only" in jax_report()["refusal"]
-    assert jax_report["refusal"].endswith("Received: backend='jax'")
+    assert jax_report()["refusal"].endswith("Received: backend='jax'")
