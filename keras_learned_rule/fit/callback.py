@@ -38,7 +38,8 @@ class LearnedRule(FitWatch):
     - The last layer that learns is the embedding. A last layer with a softmax, or with a name such
       as "head", "logits", "predictions" or "classifier", is left as it is.
     - A rule with a neuron network, such as the published one, takes chains of Dense layers only.
-    - x is cast to the dtype of the model's input and not rescaled. Scale integer images yourself or
+    - x is cast to the dtype of the model's input and not rescaled. A subclassed model does not
+      state a dtype, so integers stay as they are there. Scale integer images yourself or
       start the model with a `Rescaling` layer. Sparse batches are made dense, ragged ones refused.
       Of a batch that is a dict, the keys with the names of the model's inputs count.
     - A last batch of a single example is skipped: the rule learns from batch statistics.
