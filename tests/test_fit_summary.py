@@ -1,17 +1,23 @@
 """The table of what the rule trains."""
 
+import fit_cases
+import keras
 import model_cases as cases
+import numpy as np
 import pytest
+from keras import layers
 
 from keras_learned_rule import LearnedRule
 
 
-def printed(model, **options):
+def printed(model, rule="compact", batch_size=128, **options):
     lines = []
-    LearnedRule("compact", examples=options.pop("examples", "auto")).summary(
-        model, print_fn=lines.append, **options
-    )
+    LearnedRule(rule, **options).summary(model, batch_size, print_fn=lines.append)
     return "\n".join(lines)
+
+
+def mebibytes(text):
+    return float(text.split("keeps ")[1].split(" MiB")[0].replace(",", ""))
 
 
 def row(text, name):
@@ -21,10 +27,10 @@ def row(text, name):
 
 
 def test_what_learns_and_what_does_not():
-    text = printed(cases.residual_cnn(), batch_size=16)
+    text = printed(cases.residual_cnn(), batch_size=16, replay=0)
     assert row(text, "stem") == ["yes", "27 x 6", "Batch", "relu", "1,024"]
     assert row(text, "classes") == ["no: a head", "", "", "", ""]
-    grouped = printed(cases.grouped_cnn(), batch_size=16)
+    grouped = printed(cases.grouped_cnn(), batch_size=16, replay=0)
     assert row(grouped, "grouped") == ["yes", "2 x 6 x 3", "Group", "prelu", "112"]
     assert row(grouped, "embedding") == ["yes", "25 x 4", "", "", "16"]
     assert row(printed(cases.siamese()), "hidden") == ["yes", "6 x 5", "", "relu", "256"]
@@ -35,10 +41,49 @@ def test_examples_and_memory_follow_batch_size_and_limit():
     assert row(printed(model, batch_size=256), "stem")[-1] == "4,096"
     assert row(printed(model, batch_size=256, examples=None), "stem")[-1] == "16,384"
     few, many = printed(model, examples=100), printed(model, examples=None)
-    memory = [float(text.split("keeps ")[1].split(" MiB")[0]) for text in (few, many)]
-    assert memory[0] < memory[1]
+    assert mebibytes(few) < mebibytes(many)
+
+
+def test_replay_fills_batches_up_and_takes_memory():
+    model = keras.Sequential([keras.Input((256,)), layers.Dense(4, name="code")])
+    without, filled = (printed(model, batch_size=16, replay=r) for r in (0, "auto"))
+    assert row(without, "code")[-1] == "16" and row(filled, "code")[-1] == "128"
+    # 8,192 examples of 256 numbers take 8 MiB; the 112 that the batch is filled up with 0.1.
+    assert mebibytes(filled) - mebibytes(without) == pytest.approx(8.1, abs=0.11)
+    assert "filled up to 128" in filled and "filled up" not in without
+
+
+def test_several_nonlinearities_are_all_named():
+    def model():
+        first = layers.Dense(4, "relu", name="first")
+        return keras.Sequential(
+            [keras.Input((6,)), first, layers.Activation("tanh"), layers.Dense(5, name="last")]
+        )
+
+    for rule in ("compact", fit_cases.published_rule()):
+        text = printed(model(), rule)
+        assert row(text, "first")[3] == "relu, tanh" and row(text, "last")[3] == ""
+
+
+def test_a_rule_with_a_neuron_network_says_what_fit_says():
+    rule = fit_cases.published_rule()
+    text = printed(fit_cases.network(), rule)
+    assert row(text, "first") == ["yes", "10 x 8", "Batch", "relu", "128"]
+    assert row(text, "embedding") == ["yes", "8 x 5", "", "tanh", "128"]
+    wide = keras.Sequential([keras.Input((6,)), layers.Dense(9, name="wide")])
+    for model in (cases.residual_cnn(), cases.siamese(), wide):
+        errors = []
+        for run in (
+            lambda model: printed(model, rule),
+            lambda model: fit_cases.fit(model, np.zeros((4, 6)), LearnedRule(rule)),
+        ):
+            model.compile()
+            with pytest.raises(ValueError) as error:
+                run(model)
+            errors.append(str(error.value))
+        assert errors[0] == errors[1]
 
 
 def test_a_batch_size_that_is_none():
-    with pytest.raises(ValueError, match="batch_size must be a positive integer"):
+    with pytest.raises(ValueError, match="batch_size must be an integer of at least 1"):
         printed(cases.siamese(), batch_size=0)

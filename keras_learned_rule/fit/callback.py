@@ -9,17 +9,15 @@ from numpy.typing import ArrayLike
 
 from keras_learned_rule.checks import check, integer
 from keras_learned_rule.fit import checks
-from keras_learned_rule.fit.binding import RuleBinding, positions_limit, resolve_rule
+from keras_learned_rule.fit.binding import RuleBinding, resolve_rule
 from keras_learned_rule.fit.memory import RuleMemory, several_rules
 from keras_learned_rule.fit.monitor import Monitor
 from keras_learned_rule.fit.probe import FewShotProbe
 from keras_learned_rule.fit.schedule import Schedule
-from keras_learned_rule.fit.summary import print_summary
+from keras_learned_rule.fit.summary import summarised
 from keras_learned_rule.fit.takeover import Takeover
 from keras_learned_rule.fit.watch import FitWatch
 from keras_learned_rule.hints import Logs, PathLike, PositionLimit, ReplaySize
-from keras_learned_rule.model.inputs import model_inputs
-from keras_learned_rule.model.sites import find_sites
 from keras_learned_rule.rule.update_rule import UpdateRule
 
 
@@ -40,7 +38,8 @@ class LearnedRule(FitWatch):
     - The last layer that learns is the embedding. A last layer with a softmax, or with a name such
       as "head", "logits", "predictions" or "classifier", is left as it is.
     - A rule with a neuron network, such as the published one, takes chains of Dense layers only.
-    - x is cast to the dtype of the model's input and not rescaled. Scale integer images yourself or
+    - x is cast to the dtype of the model's input and not rescaled. A subclassed model does not
+      state a dtype, so integers stay as they are there. Scale integer images yourself or
       start the model with a `Rescaling` layer. Sparse batches are made dense, ragged ones refused.
       Of a batch that is a dict, the keys with the names of the model's inputs count.
     - A last batch of a single example is skipped: the rule learns from batch statistics.
@@ -164,13 +163,18 @@ class LearnedRule(FitWatch):
     ) -> None:
         """Prints what the rule will train of a model, and what stays as it is and why.
 
+        The memory is that of examples, new weights and running means of the layers that learn, and
+        of replay; a teacher and the forward pass of the model itself are not in it. It is not
+        known for a rule with a neuron network.
+
         Args:
             model: A built `keras.Model`.
             batch_size: For which examples and memory are counted. Defaults to `128`.
             print_fn: Function of a string. Defaults to `print`.
 
         Raises:
-            ValueError: Nothing of the model can learn, or an argument is wrong.
+            ValueError: `fit` would refuse the model, nothing of it can learn, or an argument is
+                wrong.
 
         Example:
         ```python
@@ -182,8 +186,10 @@ class LearnedRule(FitWatch):
         ```
         """
         check("batch_size", batch_size, integer(least=1))
-        sites = find_sites(model, model_inputs(model), self.freeze)
-        print_summary(model, sites, positions_limit(self.examples), batch_size, print_fn)
+        text = summarised(
+            model, self.rule.spec, self.freeze, self.replay, self.examples, batch_size
+        )
+        (print_fn or print)(text)
 
     def set_model(self, model: keras.Model) -> None:
         """Makes room for what `BackupAndRestore` may load before `on_train_begin`."""

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_learned_rule.checks import check, either, integer, one_of, optional
+from keras_learned_rule.fit.inputs import arrays_of
 from keras_learned_rule.network.chain import LAYER_NAMES
 
 _STRATEGIES = ("_DefaultDistributionStrategy", "OneDeviceStrategy", "MirroredStrategy")
@@ -78,11 +79,12 @@ def check_examples(examples):
 
 
 def check_lengths(x, y):
-    """Raises ValueError unless there are as many examples as labels."""
-    lengths = [next(iter(np.shape(array)), None) for array in (x, y)]
-    if None in lengths or lengths[0] != lengths[1]:
+    """Raises ValueError unless every array of `x` has as many examples as there are labels."""
+    lengths = [next(iter(np.shape(array)), None) for array in (*arrays_of(x), y)]
+    if None in lengths or len(set(lengths)) > 1:
         raise ValueError(
-            f"x and y must be arrays of the same length. Received: {lengths[0]} and {lengths[1]}"
+            "x and y must be arrays of the same length. "
+            f"Received: {' and '.join(map(str, lengths))}"
         )
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_learned_rule.model.inputs import model_inputs
+from keras_learned_rule.model.inputs import model_inputs, states_dtypes
 
 
 class InputForm:
@@ -21,6 +21,7 @@ class InputForm:
         self.tensors = model_inputs(model)
         self._flat = keras.tree.flatten(self.tensors)
         self._names = _names(model, self.tensors)
+        self._states_dtypes = states_dtypes(model)
 
     def batch(self, x):
         """Takes a batch apart and checks that it fits the model.
@@ -33,44 +34,77 @@ class InputForm:
                 inputs under their names, among others; or a list or tuple with all in order.
 
         Returns:
-            Dense tensors in the structure of `tensors`, of their dtypes.
+            Dense tensors in the structure of `tensors`, of their dtypes. A subclassed model does
+            not state them: integers then stay as they are, as in `predict`.
 
         Raises:
             ValueError: An input is missing, ragged or holds no numbers, or shapes do not fit.
         """
         arrays = [
-            _tensor(array, tensor.dtype)
-            for array, tensor in zip(self._arrays(x), self._flat, strict=True)
+            self._tensor(array, tensor.dtype)
+            for array, tensor in zip(self._arrays(x, "x"), self._flat, strict=True)
         ]
-        for array, tensor, names in zip(arrays, self._flat, self._names, strict=True):
-            name = "x" if len(arrays) == 1 else f"x[{names[0]!r}]"
-            check_shape(name, array.shape, tensor.shape)
+        self._check_shapes([array.shape for array in arrays], "x")
         _check_batch_sizes(arrays, self._names)
         return keras.tree.pack_sequence_as(self.tensors, arrays)
 
-    def _arrays(self, x):
+    def check(self, x, name):
+        """Checks that arrays fit the model, without making tensors of them.
+
+        Args:
+            x: As for `batch`, but with examples in any number.
+            name: Of x, for messages.
+
+        Raises:
+            ValueError: An input is missing or ragged, or shapes do not fit.
+        """
+        shapes = [np.shape(array) for array in self._arrays(x, name)]
+        known = [tuple("ragged" if n is None else n for n in shape) for shape in shapes]
+        self._check_shapes(known, name)
+
+    def _check_shapes(self, shapes, name):
+        for shape, tensor, names in zip(shapes, self._flat, self._names, strict=True):
+            own = name if len(shapes) == 1 else f"{name}[{names[0]!r}]"
+            _check_shape(own, shape, tensor.shape)
+
+    def _tensor(self, x, dtype):
+        _check_not_ragged(x)
+        x = ops.convert_to_tensor(dense(x))
+        _check_numbers(x)
+        is_float = keras.backend.is_float_dtype(keras.backend.standardize_dtype(x.dtype))
+        return ops.cast(x, dtype) if self._states_dtypes or is_float else x
+
+    def _arrays(self, x, name):
         if isinstance(x, dict) and (len(x) > 1 or len(self._flat) > 1):
-            return [self._value(x, names) for names in self._names]
-        arrays = keras.tree.flatten(x)
+            return [_value(x, names, name) for names in self._names]
+        arrays = arrays_of(x)
         if len(arrays) == len(self._flat):
             return arrays
         wanted = "one array, the input of the model"
         if len(self._flat) > 1:
             wanted = f"the inputs {[names[0] for names in self._names]} of the model"
         raise ValueError(
-            f"x must hold {wanted}. Received: {len(arrays)} arrays in {type(x).__name__}"
+            f"{name} must hold {wanted}. Received: {len(arrays)} arrays in {type(x).__name__}"
         )
 
-    def _value(self, batch, names):
-        for name in names:
-            if name in batch:
-                return batch[name]
-        raise ValueError(
-            f"x is a dict, and none of its keys is the model's input {names[0]!r}. Name the input "
-            "like its key, such as keras.Input(..., name='image'), or map the data to the names "
-            f"of the inputs, such as dataset.map(lambda batch: {{{names[0]!r}: batch['image']}}). "
-            f"Received: keys {list(batch)}"
-        )
+
+def arrays_of(x):
+    """The arrays that x is made of: one, or those of a list, tuple or dict of inputs."""
+    arrays = keras.tree.flatten(x)
+    # A list of numbers, or of lists of them, is one array.
+    return arrays if arrays and all(hasattr(array, "shape") for array in arrays) else [x]
+
+
+def _value(batch, keys, name):
+    for key in keys:
+        if key in batch:
+            return batch[key]
+    raise ValueError(
+        f"{name} is a dict, and none of its keys is the model's input {keys[0]!r}. Name the input "
+        "like its key, such as keras.Input(..., name='image'), or map the data to the names "
+        f"of the inputs, such as dataset.map(lambda batch: {{{keys[0]!r}: batch['image']}}). "
+        f"Received: keys {list(batch)}"
+    )
 
 
 def _names(model, tensors):
@@ -85,13 +119,6 @@ def _names(model, tensors):
     # Keras goes by the name of the tensor; without one of the user's, only the layer's is shown.
     columns = [names for names in (keys, layers, [t.name for t in flat]) if len(names) == len(flat)]
     return list(zip(*columns, strict=True))
-
-
-def _tensor(x, dtype):
-    _check_not_ragged(x)
-    x = ops.convert_to_tensor(dense(x))
-    _check_numbers(x)
-    return ops.cast(x, dtype)
 
 
 def _check_batch_sizes(arrays, names):
@@ -122,14 +149,8 @@ def _check_numbers(x):
         raise ValueError(f"x must hold real numbers. Received: dtype {dtype}")
 
 
-def check_shape(name, shape, input_shape):
-    """Raises ValueError unless a batch of this shape fits the model.
-
-    Args:
-        name: Of the array, for the message.
-        shape: Its shape, None where unknown.
-        input_shape: The model's input shape, likewise.
-    """
+def _check_shape(name, shape, input_shape):
+    """Raises ValueError unless a batch of this shape, None where unknown, fits the model."""
     if getattr(shape, "rank", 0) is None:
         raise ValueError(
             f"{name} must have a known number of axes. Give a data set made by from_generator an "

@@ -28,7 +28,7 @@ class LearnedRuleModel(keras.Model):
     `trainable`. Batches may have the forms that `LearnedRule` takes.
 
     Args:
-        chain: A built `keras.Model`, see `LearnedRule`.
+        chain: A built `keras.Model` of any form, not a chain of layers alone; see `LearnedRule`.
         rule: "compact" or another preset, the path of a theta file, or an `UpdateRule`.
             Defaults to `"compact"`.
         total_steps: Number of steps, over all fits, in which the step size falls to zero; without

@@ -1,6 +1,7 @@
 """What a fit with the rule reports per epoch."""
 
 import keras
+from keras import ops
 
 from keras_learned_rule.fit.inputs import InputForm
 from keras_learned_rule.fit.step import effective_rank, learned_rule_step
@@ -57,8 +58,7 @@ class Monitor:
         """The effective rank of the output, mean over outputs, and metrics given to `compile`."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         for output in keras.tree.flatten(self._output(self._chain, x)):
-            rank = effective_rank(keras.ops.reshape(output, (-1, output.shape[-1])))
-            self._effective_rank.update_state(rank)
+            self._effective_rank.update_state(effective_rank(_rows(output)))
         return self._results([self._effective_rank], x, y, sample_weight)
 
     def _results(self, metrics, x, y, sample_weight):
@@ -80,3 +80,9 @@ class Monitor:
 
     def _output(self, model, x):
         return model(self._input.batch(x), training=False)
+
+
+def _rows(output):
+    """An output as `[examples, units]`; one without an axis of units has one unit."""
+    units = ops.shape(output)[-1] if len(output.shape) > 1 else 1
+    return ops.reshape(output, (-1, units))

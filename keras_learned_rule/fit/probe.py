@@ -1,12 +1,13 @@
 """Few-shot accuracy during a fit."""
 
-import numpy as np
+from typing import Any
+
 from numpy.typing import ArrayLike
 
 from keras_learned_rule.checks import check, integer
 from keras_learned_rule.fit.checks import check_lengths
 from keras_learned_rule.fit.few_shot_splits import few_shot_splits
-from keras_learned_rule.fit.inputs import check_shape
+from keras_learned_rule.fit.inputs import InputForm
 from keras_learned_rule.fit.readout import few_shot_accuracy
 from keras_learned_rule.fit.unfitted_copies import UnfittedCopies
 from keras_learned_rule.hints import Logs
@@ -19,7 +20,8 @@ class FewShotProbe(UnfittedCopies):
     (EarlyStopping, ModelCheckpoint, TensorBoard) must be listed after this one.
 
     Args:
-        x: Labelled examples in the model's input shape, array `[n, ...]`, dense or sparse.
+        x: Labelled examples in the model's input shape, array `[n, ...]`, dense or sparse; a list
+            or dict of them for a model with several inputs.
         y: Their labels, integers `[n]`; negative ones count as unlabelled.
         shots: Labelled examples of each class that the readout learns from; all others test it.
             Defaults to `10`.
@@ -46,7 +48,7 @@ class FewShotProbe(UnfittedCopies):
 
     def __init__(
         self,
-        x: ArrayLike,
+        x: Any,
         y: ArrayLike,
         shots: int = 10,
         repeats: int = 20,
@@ -63,10 +65,8 @@ class FewShotProbe(UnfittedCopies):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Refuses examples that the model could not take after the first epoch."""
-        shape = getattr(self.model, "input_shape", None)
-        if isinstance(shape, tuple):
-            sizes = ("ragged" if size is None else size for size in np.shape(self.x))
-            check_shape("x of the probe", tuple(sizes), shape)
+        if getattr(self.model, "input_shape", None) is not None:
+            InputForm(self.model).check(self.x, "x of the probe")
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Measures and adds the accuracy to `logs`."""

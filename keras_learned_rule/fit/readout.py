@@ -84,7 +84,8 @@ def few_shot_accuracy(
             other callable, called once with `x`; or `None` if `x` holds the features already.
             The features are its one output, which may be in a dict. They are flattened to
             `[n, features]`.
-        x: array-like `[n, ...]`, dense or sparse.
+        x: array-like `[n, ...]`, dense or sparse; or a list or dict of arrays `[n, ...]` for a
+            model with several inputs.
         y: integer labels `[n]`, any integers from 0. Examples with a negative label count as
             unlabelled: a warning says how many, and they are left out.
         shots: int, labelled examples of each class. Defaults to `10`.
@@ -120,8 +121,10 @@ def few_shot_accuracy(
     check("batch_size", batch_size, integer(least=1))
     y = np.asarray(y)
     splits = few_shot_splits(y, shots, repeats, seed)
+    # Without a model a list holds rows of features, not several inputs.
+    x = np.asarray(x) if model is None and isinstance(x, (list, tuple)) else x
     check_lengths(x, y)
-    features = _features(model, x, batch_size)
+    features = _features(model, x, batch_size, len(y))
     predict = _chosen_predictions if penalty == "chosen" else _default_predictions
     predictions = predict(readout, features, y, splits)
     return FewShotResult.of(
@@ -153,14 +156,13 @@ def class_mean_accuracy(y: np.ndarray, predicted: np.ndarray) -> float:
     return float(np.mean([np.mean(predicted[y == label] == label) for label in np.unique(y)]))
 
 
-def _features(model, x, batch_size):
+def _features(model, x, batch_size, examples):
     if isinstance(model, keras.Model):
         features = _one_array(model.predict(x, batch_size=batch_size, verbose=0))
     else:
         features = x if model is None else model(x)
         features = _one_array(features) if isinstance(features, dict) else features
     features = keras.ops.convert_to_numpy(dense(features)).astype(np.float64)
-    examples = np.shape(x)[0]
     if features.ndim < 1 or len(features) != examples:
         raise ValueError(
             f"`model` must give features for each of the {examples} examples of `x`. "

@@ -9,7 +9,8 @@ import keras
 REFERENCE_BATCH = 128
 # Kept are the latest examples, as many as these limits allow (docs/design.md).
 MOST_EXAMPLES = 8192
-MOST_NUMBERS = 2**24  # 64 MiB.
+MOST_NUMBERS = 2**24  # Of float32: 64 MiB.
+_FLOAT_BYTES = 4
 
 
 def resolve_replay(replay, spec, model, inputs):
@@ -27,10 +28,11 @@ def resolve_replay(replay, spec, model, inputs):
         too large to keep, and where replay is not possible, which else is warned of.
     """
     replicas = model.distribute_strategy.num_replicas_in_sync
-    shapes = [tuple(tensor.shape[1:]) for tensor in keras.tree.flatten(inputs)]
+    flat = keras.tree.flatten(inputs)
+    shapes = [tuple(tensor.shape[1:]) for tensor in flat]
     possible = replicas == 1 and not any(None in shape for shape in shapes)
     if replay == "auto":
-        fits = possible and REFERENCE_BATCH * _numbers(shapes) <= MOST_NUMBERS
+        fits = possible and REFERENCE_BATCH * _numbers(flat) <= MOST_NUMBERS
         return REFERENCE_BATCH if fits and spec.merge == "compact" else 0
     if replay and not possible:
         warnings.warn(
@@ -41,8 +43,25 @@ def resolve_replay(replay, spec, model, inputs):
     return replay if possible else 0
 
 
-def _numbers(shapes):
-    return sum(math.prod(shape) for shape in shapes)
+def kept_bytes(least, inputs):
+    """Bytes of the examples that a `Replay` keeps."""
+    flat = keras.tree.flatten(inputs)
+    return _FLOAT_BYTES * _room(least, flat) * _numbers(flat) if least else 0
+
+
+def _room(least, flat):
+    return max(least, min(MOST_EXAMPLES, MOST_NUMBERS // max(_numbers(flat), 1)))
+
+
+def _numbers(flat):
+    """How many float32 numbers an example takes the room of."""
+    sizes = [2 if _kept_dtype(tensor.dtype) == "int64" else 1 for tensor in flat]
+    return sum(n * math.prod(tensor.shape[1:]) for n, tensor in zip(sizes, flat, strict=True))
+
+
+def _kept_dtype(dtype):
+    """A GPU updates rows of float32 and int64 variables, not those of all dtypes."""
+    return "float32" if keras.backend.is_float_dtype(dtype) else "int64"
 
 
 class Replay:
@@ -81,17 +100,16 @@ class Replay:
         import tensorflow as tf
 
         flat = keras.tree.flatten(self._inputs)
-        numbers = _numbers([tensor.shape[1:] for tensor in flat])
-        self._room = max(self._least, min(MOST_EXAMPLES, MOST_NUMBERS // numbers))
+        self._room = _room(self._least, flat)
         self._kept = [
             tf.Variable(
-                tf.zeros((self._room, *tensor.shape[1:]), tensor.dtype),
+                tf.zeros((self._room, *tensor.shape[1:]), _kept_dtype(tensor.dtype)),
                 trainable=False,
                 name=f"replay_{i}",
             )
             for i, tensor in enumerate(flat)
         ]
-        # How many were ever kept; int64, since a GPU has no variables of int32.
+        # How many were ever kept.
         self._seen = tf.Variable(tf.zeros((), "int64"), trainable=False, name="replay_seen")
 
     def clear(self):
@@ -125,8 +143,9 @@ class Replay:
         own_rows = tf.range(missing) % tf.maximum(given, 1)
         filled = []
         for own, buffer in zip(self._in_shape(flat), self._kept, strict=True):
-            source = tf.concat([own, tf.zeros_like(buffer[:1])], axis=0)
-            more = tf.where(kept > 0, tf.gather(buffer, rows), tf.gather(source, own_rows))
+            source = tf.concat([own, tf.zeros((1, *buffer.shape[1:]), own.dtype)], axis=0)
+            drawn = tf.cast(tf.gather(buffer, rows), own.dtype)
+            more = tf.where(kept > 0, drawn, tf.gather(source, own_rows))
             filled.append(tf.concat([own, more], axis=0))
         return keras.tree.pack_sequence_as(self._inputs, filled)
 
@@ -145,7 +164,7 @@ class Replay:
         count = tf.shape(flat[0], "int64")[0]
         rows = (self._seen + tf.range(count)) % self._room
         for own, buffer in zip(flat, self._kept, strict=True):
-            values = tf.where(applied, own, tf.gather(buffer, rows))
+            values = tf.where(applied, tf.cast(own, buffer.dtype), tf.gather(buffer, rows))
             buffer.scatter_update(tf.IndexedSlices(values, rows))
         self._seen.assign_add(tf.where(applied, count, tf.zeros_like(count)))
 

@@ -21,9 +21,10 @@ def learned_rule_step(binding: RuleBinding, x: Tensor) -> Tensors:
 
     Args:
         binding: A `RuleBinding` of the model.
-        x: One batch `[batch, ...]` in the model's input shape, any real dtype; it is cast to
-            float32 and not rescaled. A sparse one is made dense. In a dict the key that has the
-            name of the model's input counts, or the only one.
+        x: One batch `[batch, ...]` in the model's input shape, or a list or dict of them for a
+            model with several inputs. Any real dtype: see `InputForm.batch` for what is cast.
+            Nothing is rescaled, and what is sparse is made dense. Of a dict the keys with the
+            names of the inputs count, or the only one.
 
     Returns:
         A dict of scalar float32 tensors: "update_size", how far the step turned the weights of a
@@ -32,7 +33,7 @@ def learned_rule_step(binding: RuleBinding, x: Tensor) -> Tensors:
         units; and "applied", 1 if the weights were changed and else 0.
 
     Raises:
-        ValueError: `binding` is none, or `x` does not fit the model's input.
+        ValueError: `binding` is none, or `x` does not fit the model's inputs.
 
     Example:
     ```python
@@ -90,10 +91,10 @@ def effective_rank(embedding: Tensor) -> Tensor:
     examples lie on a line, n if they are spread equally over n uncorrelated units.
 
     Args:
-        embedding: Tensor `[examples, units]`.
+        embedding: Tensor `[examples, units]` of any real dtype.
 
     Returns:
-        A scalar tensor.
+        A scalar float32 tensor.
 
     Example:
     ```python
@@ -103,6 +104,8 @@ def effective_rank(embedding: Tensor) -> Tensor:
     effective_rank(np.random.normal(size=(1000, 32)).astype("float32"))  # Nearly 32.
     ```
     """
+    # Sums over a batch leave the range of float16.
+    embedding = ops.cast(embedding, "float32")
     centred = embedding - ops.mean(embedding, axis=0)
     # Scaled first, so that neither large nor tiny embeddings leave the range of float32.
     centred = centred / (ops.max(ops.absolute(centred), initial=0.0) + 1e-30)

@@ -7,26 +7,50 @@ from keras import activations
 from rich.console import Console
 from rich.table import Table
 
+from keras_learned_rule.fit.binding import positions_limit
+from keras_learned_rule.fit.checks import check_float32, check_width
+from keras_learned_rule.fit.replay import kept_bytes, resolve_replay
+from keras_learned_rule.model.inputs import model_inputs
+from keras_learned_rule.model.sites import find_sites
+from keras_learned_rule.network.read import read_plan
+
 _FLOAT_BYTES = 4
 _COLUMNS = ("layer", "learns", "inputs x units", "normalisation", "nonlinearity", "examples")
 
 
-def print_summary(model, sites, limit, batch_size, print_fn=None):
-    """Prints the table, as `model.summary()` prints the model's.
+def summarised(model, spec, freeze, replay, examples, batch_size):
+    """The table, and what memory a step needs where that is known.
 
     Args:
         model: The `keras.Model`.
-        sites: `Sites` of it.
-        limit: How many positions a site looks at, at most, or None for all.
+        spec: `RuleSpec` of the rule.
+        freeze: See `LearnedRule`.
+        replay: Likewise.
+        examples: Likewise.
         batch_size: Positive integer, for which examples and memory are counted.
-        print_fn: Function of a string. Defaults to `print`.
+
+    Returns:
+        A string of several lines.
+
+    Raises:
+        ValueError: `fit` would refuse the model.
     """
-    rows = [_learning_row(site, limit, batch_size) for site in sites.learning]
-    rows += [(layer.path, f"no: {reason}", "", "", "", "") for layer, reason in sites.left.items()]
-    text = _table(f'The rule on model "{model.name}"', rows)
-    memory = sum(_bytes(site, limit, batch_size) for site in sites.learning)
-    text += f" For a batch of {batch_size} the rule keeps {_mebibytes(memory)} beside the model.\n"
-    (print_fn or print)(text)
+    inputs = model_inputs(model)
+    least = resolve_replay(replay, spec, model, inputs)
+    filled, limit = max(batch_size, least), positions_limit(examples)
+    if spec.neuron_network:
+        reading = read_plan(model, freeze, deltas=True)
+        units, rows, memory = reading.variables, _chain_rows(reading, filled), ""
+    else:
+        sites = find_sites(model, inputs, freeze)
+        units, rows = sites.learning, _site_rows(sites, limit, filled)
+        numbers = sum(_numbers(site, limit, filled) for site in units)
+        kept = _FLOAT_BYTES * numbers + kept_bytes(least, inputs)
+        memory = _memory(batch_size, filled, kept)
+    kernels = [unit.kernel for unit in units]
+    check_float32(model, kernels)
+    check_width(spec, kernels[-1].shape[-1])
+    return _table(f'The rule on model "{model.name}"', rows) + memory
 
 
 def step_examples(site, limit, batch_size):
@@ -45,6 +69,23 @@ def step_examples(site, limit, batch_size):
     return None if None in counts else sum(counts)
 
 
+def _chain_rows(reading, batch_size):
+    examples = f"{batch_size:,}" if reading.plan.whole_examples else "all"
+    rows = []
+    for layer, unit in zip(reading.plan.layers, reading.variables, strict=True):
+        lower, upper = unit.matrix_shape
+        norm = "" if unit.moving_mean is None else "Batch"
+        size, nonlinearity = f"{lower:,} x {upper:,}", _nonlinearity(layer.activation)
+        rows.append((unit.name, "yes", size, norm, nonlinearity, examples))
+    return rows
+
+
+def _site_rows(sites, limit, batch_size):
+    rows = [_learning_row(site, limit, batch_size) for site in sites.learning]
+    left = sites.left.items()
+    return rows + [(layer.path, f"no: {reason}", "", "", "", "") for layer, reason in left]
+
+
 def _learning_row(site, limit, batch_size):
     lower, upper = site.matrix_shape
     groups = f"{site.kind.groups} x " if site.kind.groups > 1 else ""
@@ -60,6 +101,13 @@ def _learning_row(site, limit, batch_size):
 
 
 def _nonlinearity(activation):
+    # Several nonlinearities are one function, which tells what it is made of.
+    whole = getattr(activation, "__self__", activation)
+    names = [_function_name(function) for function in getattr(whole, "functions", [activation])]
+    return ", ".join(name for name in names if name)
+
+
+def _function_name(activation):
     if activation is activations.linear:
         return ""
     layer = getattr(activation, "__self__", activation)
@@ -67,16 +115,21 @@ def _nonlinearity(activation):
     return (name or getattr(layer, "__name__", None) or type(layer).__name__).lower()
 
 
-def _bytes(site, limit, batch_size):
+def _numbers(site, limit, batch_size):
     lower, upper = site.matrix_shape
     examples = step_examples(site, limit, batch_size) or batch_size
     # Examples with pre- and post-activations; new weights and the running competition.
-    numbers = examples * (lower * site.kind.groups + 2 * upper) + 2 * lower * upper
-    return _FLOAT_BYTES * numbers
+    return examples * (lower * site.kind.groups + 2 * upper) + 2 * lower * upper
 
 
-def _mebibytes(count):
-    return f"{count / 2**20:,.1f} MiB"
+def _memory(batch_size, filled, kept):
+    batch = f"{batch_size:,}"
+    if filled > batch_size:
+        batch += f", filled up to {filled:,} by replay,"
+    return (
+        f" For a batch of {batch} the rule keeps {kept / 2**20:,.1f} MiB beside the model:\n"
+        " examples, new weights, running means and replay. A teacher is not counted.\n"
+    )
 
 
 def _table(title, rows):

@@ -157,6 +157,7 @@ def _composed(functions):
             z = function(z)
         return z
 
+    activation.functions = tuple(functions)
     return activation
 
 
