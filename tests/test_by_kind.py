@@ -14,6 +14,7 @@ def by_kind(root, *arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=500)
 
 
+@pytest.mark.slow
 def test_names_that_do_not_exist_are_refused(root):
     ran = by_kind(root, "--kind", "warped", "--kind", "handwritten")
     assert ran.returncode and "--kind must be one of ['warped', 'mild'" in ran.stdout + ran.stderr

@@ -109,6 +109,7 @@ def test_the_input_of_a_learned_rule_model_is_found_by_its_name():
     cases.assert_same(cases.arrays(models[0]), cases.arrays(models[1]), tolerance=1e-6)
 
 
+@pytest.mark.slow
 def test_an_output_in_a_structure():
     x, logs = cases.examples(), []
     for structure in (lambda y: y, lambda y: {"features": y}, lambda y: [y]):

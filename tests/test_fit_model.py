@@ -100,6 +100,7 @@ def changes(model, **options):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", [freeze_first, freeze_first_and_compile])
 def test_layers_frozen_later_stay(freeze):
     rule, chain = cases.compact_rule(running_competition=False), cases.network()

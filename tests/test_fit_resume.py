@@ -119,6 +119,7 @@ def test_initial_epoch_goes_on_in_the_schedule():
     cases.assert_same(cases.arrays(whole), cases.arrays(halves))
 
 
+@pytest.mark.slow
 def test_initial_epoch_of_unknown_length_needs_the_total():
     rule = cases.compact_rule(running_competition=False)
     whole, halves = new_model(), new_model()
@@ -133,6 +134,7 @@ def test_initial_epoch_of_unknown_length_needs_the_total():
     cases.assert_same(cases.arrays(whole), cases.arrays(halves))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error:The number of steps")
 def test_the_published_rule_need_not_know_the_length():
     fit(new_model(), cases.published_rule(), initial_epoch=EPOCHS - 1, **unknown_length())

@@ -99,6 +99,7 @@ def test_products_are_those_that_jax_computes(jax_report, name):
     assert update_cost(*CASES[name]).flop == pytest.approx(jax_report[name]["flop"], rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_what_reverse_mode_keeps_is_what_jax_keeps(jax_report, name):
     assert activation_bytes(*CASES[name]) == pytest.approx(jax_report[name]["kept"], rel=0.25)

@@ -53,6 +53,7 @@ def test_theta_moves_by_the_rate_at_first_and_then_on(whole):
     assert trainer.updates_done == 6
 
 
+@pytest.mark.slow
 def test_an_array_moves_by_the_rate_times_its_scale():
     problem = meta_cases.problem(scales={"merge/step": 5.0})
     trainer = meta_cases.trainer(problem=problem, learning_rate=RATE)
@@ -81,6 +82,7 @@ def test_frozen_arrays_stay_and_the_others_move():
         assert np.abs(theta["merge/coefficients"] - start["merge/coefficients"]).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_inner_loops_go_on_and_begin_anew_when_over(whole):
     _, records, states = whole
     steps = np.cumsum([0] + [int(r["inner_steps"]) for r in records])

@@ -93,6 +93,7 @@ def test_a_convolution_learns_what_a_dense_layer_learns_on_patches(rule):
     cases.assert_same([learned.reshape(-1, 4), *others], dense.get_weights(), 1e-4)
 
 
+@pytest.mark.slow
 def test_deltas_pass_through_it():
     below, conv = layers.Dense(3, "tanh"), layers.Conv1D(4, WIDTH, activation="tanh")
     shape = (LENGTH, CHANNELS)

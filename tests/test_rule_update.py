@@ -200,6 +200,7 @@ def test_xla_computes_what_eager_execution_computes(spec):
     cases.assert_states_equal(compiled(theta, state, x, 0.01), expected, tolerance=1e-5)
 
 
+@pytest.mark.slow
 def test_without_a_neuron_network_no_tensor_has_channels():
     def ranks(spec):
         theta, plan, state, x = cases.case(spec)
@@ -277,6 +278,7 @@ def test_biases_move_the_means_towards_their_target():
     np.testing.assert_allclose(z.mean(0), -0.5 * z.std(0), atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation, target", [("relu", 0.5), ("tanh", -1.0)])
 def test_the_shape_of_the_nonlinearity_chooses_the_bias_target(activation, target):
     spec = RuleSpec.compact(terms=("competition",), groups=1, size_aware=False)
