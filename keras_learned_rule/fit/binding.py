@@ -158,6 +158,7 @@ class RuleBinding:
             for name, own in _STATE_NAMES.items()
             if name in initial
         }
+        self.network: ChainNetwork | SiteNetwork
         if spec.neuron_network:
             self.network = ChainNetwork(model, spec, reading, remembered)
         else:

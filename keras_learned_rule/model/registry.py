@@ -1,6 +1,6 @@
 """Which Keras layers can learn. Subclasses are not recognised: they may compute anything."""
 
-_kinds = {}
+_kinds: dict[type, type] = {}
 
 
 def register_kind(*layer_classes):
