@@ -49,11 +49,12 @@ $(FOR_DEMO): SIZE := 0.4 GB to download, 1.7 GB on disk
 $(INSTALLED): EXTRAS := $(TENSORFLOW),tensorboard,dev
 $(INSTALLED): SIZE := 1 GB to download, 3 GB on disk
 
-# --no-compile: Python compiles what it imports, which is a small part of what is installed.
+# The demo imports a small part of what is installed, and Python compiles that by itself.
+$(FOR_DEMO): COMPILE := --no-compile
 $(FOR_DEMO) $(INSTALLED): setup.cfg pyproject.toml
 	@echo "Installing [$(EXTRAS)] into .venv: $(SIZE)"
 	@rm -f $(FOR_DEMO) $(INSTALLED)
 	@$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv .venv || $(BARE_VENV)
 	@$(PIP) --quiet uninstall --yes $(if $(filter cpu%,$(EXTRAS)),tensorflow,tensorflow-cpu)
-	@$(PIP) install --no-compile --editable ".[$(EXTRAS)]"
+	@$(PIP) install $(COMPILE) --editable ".[$(EXTRAS)]"
 	@touch $@

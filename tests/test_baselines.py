@@ -122,6 +122,7 @@ def test_only_dense_chains_go_side_by_side():
         side_by_side(network(), copies=0)
 
 
+@pytest.mark.slow
 def test_early_stopping_learns_from_half_and_keeps_the_best(digits):
     x, y = digits[2:]
     options = {"repeats": 4, "steps": 300, "learning_rate": 3e-3}

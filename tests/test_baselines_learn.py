@@ -89,6 +89,7 @@ def episodes(x, y, count, rng):
     return x[np.array(rows)]
 
 
+@pytest.mark.slow
 def test_prototypical_network_learns_to_tell_new_classes_apart(digits):
     x, y, x_test, y_test = digits
     rng = np.random.default_rng(0)
@@ -114,6 +115,7 @@ def test_prototypical_scores_are_minus_squared_distances_to_class_means():
         PrototypicalNetwork(encoder, shots=0)
 
 
+@pytest.mark.slow
 def test_fixed_rule_learns_digits(digits):
     x, _, x_test, y_test = digits
     model = base_model(64)

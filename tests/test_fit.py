@@ -178,6 +178,7 @@ def test_labels_do_not_matter():
     cases.assert_same(*results)
 
 
+@pytest.mark.slow
 def test_an_instance_can_be_used_again():
     x, rule = cases.examples(), cases.published_rule()
     callback = LearnedRule(rule)

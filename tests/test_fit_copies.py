@@ -28,6 +28,7 @@ def model_with(weights):
     return model
 
 
+@pytest.mark.slow
 def test_a_copied_callback_is_as_before_a_fit():
     weights = cases.arrays(cases.network())
     frozen, probe = ("first", "norm"), (X, CLASSES)

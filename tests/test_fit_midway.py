@@ -75,6 +75,7 @@ def test_another_number_of_steps_per_execution_ends_the_fit():
     assert model.train_function is None
 
 
+@pytest.mark.slow
 def test_a_learned_rule_model_goes_on():
     models = [LearnedRuleModel(cases.network(), new_rule().rule, total_steps=8, replay=0)]
     models.append(LearnedRuleModel(cases.twin(models[0].chain), new_rule().rule, 8, replay=0))

@@ -100,6 +100,7 @@ def test_a_killed_fit_of_unknown_length_resumes_exactly(rule_first, epoch, tmp_p
     cases.assert_same(cases.arrays(whole), cases.arrays(resumed))
 
 
+@pytest.mark.slow
 def test_backups_within_an_epoch_keep_the_schedule_of_unknown_length(tmp_path):
     rule = cases.compact_rule()
     backup = [keras.callbacks.BackupAndRestore(tmp_path / "backup", save_freq=3) for _ in "ab"]
@@ -109,6 +110,7 @@ def test_backups_within_an_epoch_keep_the_schedule_of_unknown_length(tmp_path):
     assert int(mine.memory.total_steps) == EPOCHS * 4
 
 
+@pytest.mark.slow
 def test_initial_epoch_goes_on_in_the_schedule():
     # Running means are not in the model, and begin anew.
     rule = cases.compact_rule(running_competition=False)
@@ -167,6 +169,7 @@ def test_checkpoints_load_without_the_rule(suffix, tmp_path):
     cases.assert_same(cases.arrays(model), cases.arrays(loaded))
 
 
+@pytest.mark.slow
 def test_weights_without_the_rules_memory_load_during_a_fit(tmp_path):
     model, path = new_model(), tmp_path / "plain.weights.h5"
     model.save_weights(path)

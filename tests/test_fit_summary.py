@@ -10,6 +10,11 @@ from keras import layers
 from keras_learned_rule import LearnedRule
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
+
+
 def printed(model, rule="compact", batch_size=128, **options):
     lines = []
     LearnedRule(rule, **options).summary(model, batch_size, print_fn=lines.append)

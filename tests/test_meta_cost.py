@@ -105,6 +105,7 @@ def test_what_reverse_mode_keeps_is_what_jax_keeps(jax_report, name):
     assert activation_bytes(*CASES[name]) == pytest.approx(jax_report[name]["kept"], rel=0.25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_state_is_as_large_as_it_is(jax_report, name):
     assert state_bytes(*CASES[name][:2]) == jax_report[name]["state"]

@@ -81,6 +81,7 @@ def test_estimators_do_what_the_meta_step_relies_on(estimator):
     meta_cases.check_estimator(estimator)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [quadratic, linear])
 @pytest.mark.parametrize("truncation", [12, 6, 3, 1])
 def test_truncated_backprop_has_the_known_gradient_and_bias(loss, truncation):

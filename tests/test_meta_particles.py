@@ -37,6 +37,7 @@ def particle(number, lengths=(30.0, 300.0), spec=SPEC):
     return new_particle(ENGINE, PROBLEM, spec, THETA, ops.convert_to_tensor(lengths), seed)
 
 
+@pytest.mark.slow
 def test_lengths_of_inner_loops_are_log_uniform():
     lengths = [int(particle(number).total_steps) for number in range(200)]
     assert 30 <= min(lengths) and max(lengths) <= 300

@@ -95,6 +95,7 @@ def test_inner_loops_go_on_and_begin_anew_when_over(whole):
     assert len(lengths) >= 2
 
 
+@pytest.mark.slow
 def test_truncations_follow_the_schedule_and_each_is_one_program(whole):
     trainer, records, _ = whole
     drawn = [int(r["inner_steps"]) for r in records]

@@ -47,6 +47,7 @@ EARLIER = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, terms, shaped, running, sizes", EARLIER)
 def test_earlier_presets_are_still_there(name, terms, shaped, running, sizes):
     rule = UpdateRule.from_preset(name)

@@ -181,6 +181,7 @@ def test_a_network_that_is_not_small_learns_as_without():
     cases.assert_states_equal(one, other, tolerance=0.0)
 
 
+@pytest.mark.slow
 def test_every_layer_learns_to_predict_the_teacher():
     theta, plan, state, x = taught((8, 8, 5))
 

@@ -213,6 +213,7 @@ def test_without_a_neuron_network_no_tensor_has_channels():
     assert max(ranks(cases.NEURON)) > 2
 
 
+@pytest.mark.slow
 @all_rules
 @pytest.mark.parametrize("frozen", [(), (0,), (0, 1)])
 def test_frozen_biases_stay(spec, frozen):
@@ -267,6 +268,7 @@ def test_each_group_steers_its_own_layers():
         assert same == [True, False, False, True]
 
 
+@pytest.mark.slow
 def test_biases_move_the_means_towards_their_target():
     spec = RuleSpec.compact(groups=1, size_aware=False)
     theta, plan, state, x = cases.case(spec, (7, 4))
