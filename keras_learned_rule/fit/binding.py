@@ -137,10 +137,7 @@ class RuleBinding:
         self.rule = resolve_rule(rule)
         spec = self.rule.spec
         self.input = InputForm(model)
-        reading, plan, units = _read(model, spec, self.input.tensors, freeze)
-        kernels = [unit.kernel for unit in units]
-        checks.check_float32(model, kernels)
-        checks.check_width(spec, kernels[-1].shape[-1])
+        reading, plan, units = read_network(model, spec, self.input.tensors, freeze)
         self._model, self._units = model, units
         self._trainable = _trainable_state(model)
         self.check_weights()
@@ -230,8 +227,30 @@ class RuleBinding:
         return self.guard.raise_on_failure()
 
 
+def read_network(model, spec, inputs, freeze):
+    """Reads a model as the rule trains it.
+
+    Args:
+        model: The built `keras.Model`.
+        spec: `RuleSpec` of the rule.
+        inputs: Nested structure of the `keras.KerasTensor` that the model is called with.
+        freeze: See `LearnedRule`.
+
+    Returns:
+        (reading, plan, units): `NetworkReading` for a rule with a neuron network, else `Sites`; a
+        `Plan`; and one `UnitVariables` or `Site` a set of weights that learns.
+
+    Raises:
+        ValueError: The rule cannot train the model.
+    """
+    reading, plan, units = _read(model, spec, inputs, freeze)
+    kernels = [unit.kernel for unit in units]
+    checks.check_float32(model, kernels)
+    checks.check_width(spec, kernels[-1].shape[-1])
+    return reading, plan, units
+
+
 def _read(model, spec, inputs, freeze):
-    """(what was read, `Plan`, one entry a set of weights that learns)."""
     if spec.neuron_network:
         reading = read_plan(model, freeze, deltas=True)
         return reading, reading.plan, reading.variables

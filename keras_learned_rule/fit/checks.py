@@ -5,7 +5,7 @@ import numpy as np
 
 from keras_learned_rule.checks import check, either, integer, one_of, optional
 from keras_learned_rule.fit.inputs import arrays_of
-from keras_learned_rule.network.chain import LAYER_NAMES
+from keras_learned_rule.model.arguments import LAYER_NAMES
 
 _STRATEGIES = ("_DefaultDistributionStrategy", "OneDeviceStrategy", "MirroredStrategy")
 

@@ -7,12 +7,9 @@ from keras import activations
 from rich.console import Console
 from rich.table import Table
 
-from keras_learned_rule.fit.binding import positions_limit
-from keras_learned_rule.fit.checks import check_float32, check_width
+from keras_learned_rule.fit.binding import positions_limit, read_network
 from keras_learned_rule.fit.replay import kept_bytes, resolve_replay
 from keras_learned_rule.model.inputs import model_inputs
-from keras_learned_rule.model.sites import find_sites
-from keras_learned_rule.network.read import read_plan
 
 _FLOAT_BYTES = 4
 _COLUMNS = ("layer", "learns", "inputs x units", "normalisation", "nonlinearity", "examples")
@@ -38,18 +35,14 @@ def summarised(model, spec, freeze, replay, examples, batch_size):
     inputs = model_inputs(model)
     least = resolve_replay(replay, spec, model, inputs)
     filled, limit = max(batch_size, least), positions_limit(examples)
+    reading, _, units = read_network(model, spec, inputs, freeze)
     if spec.neuron_network:
-        reading = read_plan(model, freeze, deltas=True)
-        units, rows, memory = reading.variables, _chain_rows(reading, filled), ""
+        rows, memory = _chain_rows(reading, filled), ""
     else:
-        sites = find_sites(model, inputs, freeze)
-        units, rows = sites.learning, _site_rows(sites, limit, filled)
+        rows = _site_rows(reading, limit, filled)
         numbers = sum(_numbers(site, limit, filled) for site in units)
         kept = _FLOAT_BYTES * numbers + kept_bytes(least, inputs)
         memory = _memory(batch_size, filled, kept)
-    kernels = [unit.kernel for unit in units]
-    check_float32(model, kernels)
-    check_width(spec, kernels[-1].shape[-1])
     return _table(f'The rule on model "{model.name}"', rows) + memory
 
 

@@ -4,6 +4,7 @@ import itertools
 
 import keras
 
+from keras_learned_rule.model.arguments import check_built
 from keras_learned_rule.model.trace import trace
 
 
@@ -30,14 +31,7 @@ def model_inputs(model):
     assert model_inputs(model).shape == (None, 4)
     ```
     """
-    if not isinstance(model, keras.Model):
-        raise ValueError(f"What a rule trains must be a keras.Model. Received: {model!r}")
-    if not model.built:
-        raise ValueError(
-            f"Model '{model.name}' is not built, so its layers have no weights yet. Give it a "
-            "keras.Input as first layer, call it on a batch, or call `model.build(input_shape)`. "
-            f"Received: {type(model).__name__} with built=False"
-        )
+    check_built(model)
     stated = _stated(model)
     return _of_subclass(model) if stated is None else keras.tree.map_structure(_like, stated)
 

@@ -8,6 +8,7 @@ import keras
 from keras import layers
 
 from keras_learned_rule.model import kinds  # noqa: F401 (registers the kinds)
+from keras_learned_rule.model.arguments import check_names
 from keras_learned_rule.model.behind import end_of, look_behind
 from keras_learned_rule.model.places import Places
 from keras_learned_rule.model.registry import kind_of, learning_layers
@@ -197,21 +198,11 @@ def _weighted(model, traced):
 
 
 def _frozen(model, freeze):
-    if isinstance(freeze, str):
-        raise ValueError(
-            "`freeze` must be a list or tuple of layer names, such as "
-            f"freeze=('{freeze}',). Received: freeze={freeze!r}"
-        )
     parts = list(model._flatten_layers(include_self=False))
     known = {}
     for layer in parts:
         known.setdefault(layer.name, []).append(layer)
-    for name in freeze:
-        if name not in known:
-            raise ValueError(
-                f"`freeze` names a layer that model '{model.name}' does not have. It has: "
-                f"{', '.join(known)}. Received: freeze={tuple(freeze)!r}"
-            )
+    check_names(model, freeze, known)
     named = [layer for name in freeze for layer in known[name]]
     named += [layer for layer in parts if not layer.trainable]
     found = {id(part): part for layer in named for part in layer._flatten_layers()}

@@ -4,15 +4,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_learned_rule.checks import Kind, check
-
-
-def _are_names(value):
-    collection = isinstance(value, (list, tuple, set, frozenset))
-    return collection and all(isinstance(name, str) for name in value)
-
-
-LAYER_NAMES = Kind("a list or tuple of layer names, such as freeze=('dense',)", _are_names)
+from keras_learned_rule.model.arguments import check_built, check_names
 
 
 class Link(NamedTuple):
@@ -44,8 +36,9 @@ def chain_of(model, freeze=()):
         ValueError: If the model is not built or not a chain, if a layer is used twice, or if
             `freeze` holds an unknown name.
     """
-    _check_readable(model)
-    _check_names(model, freeze)
+    check_built(model)
+    _check_graph(model)
+    check_names(model, freeze, list(_layer_names(model)))
     links = _walk(model, frozenset(freeze))
     seen = set()
     for link in links:
@@ -55,15 +48,7 @@ def chain_of(model, freeze=()):
     return links
 
 
-def _check_readable(model):
-    if not isinstance(model, keras.Model):
-        raise ValueError(f"What a rule trains must be a keras.Model. Received: {model!r}")
-    if not model.built:
-        raise ValueError(
-            f"Model '{model.name}' is not built, so its layers have no weights yet. Give it a "
-            "keras.Input as first layer, or call `model.build(input_shape)`. "
-            f"Received: {type(model).__name__} with built=False"
-        )
+def _check_graph(model):
     if not _is_graph(model):
         raise ValueError(
             f"Model '{model.name}' has a `call` of its own, so its layers cannot be read. "
@@ -110,17 +95,6 @@ def _check_node(model, operation, node):
     extra = {k: v for k, v in node.arguments.kwargs.items() if k not in ("training", "mask")}
     if len(node.arguments.args) > 1 or any(v is not None for v in extra.values()):
         raise _not_a_chain(model, f"layer {name} is called with further arguments")
-
-
-def _check_names(model, freeze):
-    check("freeze", freeze, LAYER_NAMES)
-    known = list(_layer_names(model))
-    for name in freeze:
-        if name not in known:
-            raise ValueError(
-                f"`freeze` names a layer that model '{model.name}' does not have. It has: "
-                f"{', '.join(known)}. Received: freeze={tuple(freeze)!r}"
-            )
 
 
 def _layer_names(model):

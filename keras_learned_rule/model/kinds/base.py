@@ -22,7 +22,6 @@ class Kind:
         groups: How many sets of units there are that have inputs of their own.
         n_lower: Inputs of a unit.
         n_upper: Units.
-
     """
 
     groups = 1
