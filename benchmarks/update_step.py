@@ -1,4 +1,4 @@
-"""Times one update step of the rules, and one step of backpropagation, of the same network.
+"""Times one update step of each rule on one network; `fit_step.py` compares with backpropagation.
 
     python benchmarks/update_step.py [--repeats 21] [--threads 1]
 
@@ -22,9 +22,8 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from keras_learned_rule import RuleBinding, UpdateRule, learned_rule_step
-from keras_learned_rule.meta.cost import Cost, update_cost
-from keras_learned_rule.meta.products import Product, forward_products
+from keras_learned_rule import UpdateRule
+from keras_learned_rule.meta.cost import update_cost
 from keras_learned_rule.network.mlp import init_mlp_state, mlp_plan
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.theta import init_theta
@@ -34,7 +33,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_integer("repeats", 21, "Measurements of each step.", lower_bound=1)
 flags.DEFINE_integer("threads", 0, "Threads of TensorFlow; 0: as many as there are cores.")
 
-WIDTHS, CLASSES, BATCH = (196, 128, 128, 128, 128, 32), 10, 128
+WIDTHS, BATCH = (196, 128, 128, 128, 128, 32), 128
 FOUR = "compact, four terms"
 RULES = {
     "published": RuleSpec.published(),
@@ -42,7 +41,6 @@ RULES = {
     FOUR: RuleSpec.compact(),
     "compact": UpdateRule.from_preset().spec,
 }
-FIT, BACKPROP = "compact, as fit runs it", "backpropagation, Adam"
 PEAK, COPY = "matrix product", "copy"
 ORIGINAL_CPU_MS = 280.0  # The authors' code on a core of this kind.
 MATRIX, COPIED, SHORTEST_SECONDS = 2048, 2**26, 0.02
@@ -66,39 +64,6 @@ def rule_step(spec, compiled):
 
     x = tf.constant(rng.random((BATCH, WIDTHS[0])), tf.float32)
     return lambda: step(state, x)
-
-
-def keras_network():
-    """The network as a Keras model."""
-    network = keras.Sequential([keras.Input(WIDTHS[:1])])
-    for width in WIDTHS[1:]:
-        network.add(keras.layers.Dense(width, use_bias=False))
-        network.add(keras.layers.BatchNormalization())
-        network.add(keras.layers.Activation("relu"))
-    return network
-
-
-def fit_step(compiled):
-    """A function without arguments that does all that `fit` does for one step of compact."""
-    spec = RULES["compact"]
-    rule = UpdateRule(spec, init_theta(spec))
-    binding = RuleBinding(keras_network(), rule, total_steps=10**6)
-    x = tf.random.uniform((BATCH, WIDTHS[0]))
-    step = tf.function(learned_rule_step, jit_compile=compiled)
-    return lambda: step(binding, x)
-
-
-def backprop_step(compiled):
-    """A function without arguments that trains the same network, with a softmax head, once."""
-    network = keras_network()
-    network.add(keras.layers.Dense(CLASSES, activation="softmax"))
-    network.compile("adam", "sparse_categorical_crossentropy", jit_compile=compiled)
-    network.optimizer.build(network.trainable_variables)
-    rng = np.random.default_rng(0)
-    x = tf.constant(rng.random((BATCH, WIDTHS[0])), tf.float32)
-    y = tf.constant(rng.integers(CLASSES, size=BATCH))
-    step = tf.function(network.train_step, jit_compile=compiled)
-    return lambda: step((x, y))
 
 
 def machine_steps():
@@ -140,17 +105,7 @@ def _seconds(step, count):
 
 def costs():
     """The `Cost` of each step by its name."""
-    counted = {name: update_cost(spec, WIDTHS, BATCH) for name, spec in RULES.items()}
-    counted[FIT] = counted["compact"]
-    return {**counted, BACKPROP: backprop_cost((*WIDTHS, CLASSES), BATCH)}
-
-
-def backprop_cost(widths, batch):
-    """The `Cost` of a step of backpropagation: forward, weight gradients, input gradients."""
-    forward = forward_products(widths, batch)
-    weights = [Product(p.inner, p.rows, p.columns) for p in forward]
-    inputs = [Product(p.rows, p.columns, p.inner) for p in forward[1:]]
-    return Cost.of(forward + weights + inputs)
+    return {name: update_cost(spec, WIDTHS, BATCH) for name, spec in RULES.items()}
 
 
 def print_steps(seconds, peak, bandwidth):
@@ -184,7 +139,6 @@ def print_summary(seconds):
         ),
         f"compact / {FOUR}": lambda c: cpu["compact", c] / cpu[FOUR, c],
         "published / compact": lambda c: cpu["published", c] / cpu["compact", c],
-        "compact, as fit runs it / backpropagation": lambda c: cpu[FIT, c] / cpu[BACKPROP, c],
     }.items():
         print(f"| {title} | {ratio(False):.1f} | {ratio(True):.1f} |")
 
@@ -199,8 +153,6 @@ def main(argv):
     for compiled in (False, True):
         for name, spec in RULES.items():
             steps[name, compiled] = rule_step(spec, compiled)
-        steps[FIT, compiled] = fit_step(compiled)
-        steps[BACKPROP, compiled] = backprop_step(compiled)
     load = os.getloadavg()[0]
     seconds = measure(steps)
     peak = 2 * MATRIX**3 / seconds[PEAK, False][0]

@@ -16,6 +16,7 @@ from keras_learned_rule.rule.place import chain_place
 from keras_learned_rule.rule.scaling import standardize
 from keras_learned_rule.rule.signals import LayerSignals
 from keras_learned_rule.rule.spec import RuleSpec
+from keras_learned_rule.rule.terms import weighted_terms
 from keras_learned_rule.rule.theta import init_theta
 
 SPEC = cases.LEARNED_HEBB
@@ -28,7 +29,7 @@ def signals(learned, examples=9, lower=4, upper=3):
     return LayerSignals(
         w=None,
         x_lower=standardize(x),
-        x_upper=standardize(ops.relu(z)),
+        y_upper=ops.relu(z),
         z_upper=standardize(z),
         temperature=TEMPERATURE,
         learned=learned,
@@ -90,6 +91,16 @@ def test_with_identities_for_functions_it_is_hebbian_learning():
     hebb = (scale * x).T @ ops.convert_to_numpy(s.z_upper.values)
     expected = hebb / np.sqrt(np.mean(hebb**2))
     np.testing.assert_allclose(learned_hebb(s), expected, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("coefficient", [0.0, 0.3])
+def test_skipped_where_it_is_idle_it_changes_no_sum(coefficient):
+    theta, _, _, _ = cases.case(SPEC, (5, 4, 3))
+    s = signals(learned_functions(SPEC, theta, chain_place((4, 3), 0)))
+    s = s._replace(w=ops.ones((4, 3), "float64"))
+    names, weights = ("w_base", "learned_hebb"), ops.convert_to_tensor([0.5, coefficient])
+    skipped = weighted_terms(names, ops.cast(weights, "float64"), s, skips_idle=True)
+    np.testing.assert_allclose(skipped, 0.5 + coefficient * in_loops(s), rtol=0, atol=1e-7)
 
 
 def test_it_has_arrays_only_where_it_is_a_term():

@@ -115,8 +115,8 @@ def test_a_layer_follows_the_gradient_of_its_own_prediction(gain):
         small = np.zeros_like(w)
         small[index] = 1e-5
         gradient[index] = (error(w + small) - error(w - small)) / 2e-5
-    z = standardize(ops.convert_to_tensor(pre @ w * scale))
-    signals = LayerSignals(w=None, x_lower=standardize(pre), x_upper=z, z_upper=z)
+    z = ops.convert_to_tensor(pre @ w * scale)
+    signals = LayerSignals(None, standardize(pre), y_upper=z, z_upper=standardize(z))
     decoder, code = ops.convert_to_tensor(decoder), ops.convert_to_tensor(code)
     direction, _ = student_direction(decoder, code, signals, lambda z: z, gain)
     direction = np.asarray(direction)
@@ -129,8 +129,8 @@ def test_a_layer_follows_the_gradient_of_its_own_prediction(gain):
 def test_two_examples_teach_nothing():
     rng = np.random.default_rng(3)
     x, w = ops.convert_to_tensor(rng.standard_normal((2, INPUTS))), rng.standard_normal((INPUTS, 3))
-    z = standardize(ops.matmul(x, ops.convert_to_tensor(w)))
-    signals = LayerSignals(w=None, x_lower=standardize(x), x_upper=z, z_upper=z)
+    z = ops.matmul(x, ops.convert_to_tensor(w))
+    signals = LayerSignals(None, standardize(x), y_upper=z, z_upper=standardize(z))
     decoder, code = (ops.convert_to_tensor(rng.standard_normal((n, 32))) for n in (3, 2))
     direction, _ = student_direction(decoder, code, signals, ops.tanh)
     assert not np.any(direction)
@@ -141,8 +141,9 @@ def test_the_decoder_goes_to_least_squares_without_overshooting():
     # Strongly correlated units, whose correlation has one large eigenvalue.
     y = rng.standard_normal((EXAMPLES, 1)) + 0.5 * rng.standard_normal((EXAMPLES, 4))
     y, code = standardized(y), standardized(rng.standard_normal((EXAMPLES, 32)))
-    s = standardize(ops.convert_to_tensor(y))
-    signals = LayerSignals(w=None, x_lower=s, x_upper=s, z_upper=s)
+    y_upper = ops.convert_to_tensor(y)
+    s = standardize(y_upper)
+    signals = LayerSignals(None, s, y_upper=y_upper, z_upper=s)
     decoder, errors = ops.zeros((4, 32), "float64"), []
     for _ in range(400):
         errors.append(np.mean((code - y @ np.asarray(decoder)) ** 2))

@@ -31,7 +31,7 @@ def signals(layer):
     return LayerSignals(
         w=ops.convert_to_tensor(layer["w"]),
         x_lower=standardize(ops.convert_to_tensor(layer["x"])),
-        x_upper=standardize(ops.convert_to_tensor(layer["y"])),
+        y_upper=ops.convert_to_tensor(layer["y"]),
         z_upper=standardize(ops.convert_to_tensor(layer["z"])),
         temperature=ops.convert_to_tensor(TEMPERATURE, "float64"),
     )

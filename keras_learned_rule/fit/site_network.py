@@ -82,6 +82,7 @@ class SiteNetwork:
                 local_signals(old["w"], *own),
                 learning_rate,
                 code,
+                skips_idle=True,
             )
             for g, (old, *own) in enumerate(zip(*parts, strict=True))
         ]

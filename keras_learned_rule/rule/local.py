@@ -26,13 +26,22 @@ def local_signals(w, examples, z, y):
     return LayerSignals(
         w=column_rms_one(w),
         x_lower=standardize(examples),
-        x_upper=standardize(y),
+        y_upper=y,
         z_upper=standardize(z),
     )
 
 
 def local_update(
-    spec, theta, place, activation, learns_bias, old, signals, learning_rate, code=None
+    spec,
+    theta,
+    place,
+    activation,
+    learns_bias,
+    old,
+    signals,
+    learning_rate,
+    code=None,
+    skips_idle=False,
 ):
     """Changes one set of weights by one step of the compact rule.
 
@@ -47,6 +56,8 @@ def local_update(
         signals: `LayerSignals`.
         learning_rate: Scalar, from `inner_rate`.
         code: [E, 32] embedding of a teacher, standardized, or None. Defaults to `None`.
+        skips_idle: Whether costly terms that do not count are left out, as where nothing is
+            differentiated. Defaults to `False`.
 
     Returns:
         The dict with the new arrays.
@@ -59,7 +70,7 @@ def local_update(
         if spec.running_competition:
             new["competition"] = _running_competition(own, old["competition"], signals)
             signals = signals._replace(competed=new["competition"])
-        direction = merge.compact_direction(spec, own, signals)
+        direction = merge.compact_direction(spec, own, signals, skips_idle)
     else:
         direction, new["decoder"] = student_direction(
             old["decoder"], code, signals, activation, old.get("gain")

@@ -44,18 +44,19 @@ def published_step(p, change, learning_rate):
     return p * (1.0 - learning_rate) - learning_rate * change
 
 
-def compact_direction(spec, own, signals):
+def compact_direction(spec, own, signals, skips_idle=False):
     """Merges the terms of the compact rule into a direction of rms 1, to be subtracted.
 
     Args:
         spec: A `RuleSpec`.
         own: The layer's parameters, from `layer_parameters`.
         signals: `LayerSignals`.
+        skips_idle: See `weighted_terms`. Defaults to `False`.
 
     Returns:
         Tensor [n_lower, n_upper].
     """
-    return rms_one(weighted_terms(spec.terms, own["coefficients"], signals))
+    return rms_one(weighted_terms(spec.terms, own["coefficients"], signals, skips_idle))
 
 
 def running_mean(own, mean, value, examples):

@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from keras_learned_rule.rule.scaling import standardize
+
 
 class Signals(NamedTuple):
     """Record of one forward pass; every list runs bottom-up over the weight layers.
@@ -33,7 +35,7 @@ class LayerSignals(NamedTuple):
     Attributes:
         w: [n_lower, n_upper], the weights with every column scaled to rms 1.
         x_lower: `Standardized` input of the weights, [E, n_lower].
-        x_upper: `Standardized` post-activations, [E, n_upper].
+        y_upper: [E, n_upper], post-activations.
         z_upper: `Standardized` pre-activations, [E, n_upper].
         h_upper: [n_upper, E, hidden_width] hidden states, None without a neuron network.
         rows_lower: Readouts of the hidden states below, from `readout_rows`, None likewise.
@@ -46,7 +48,7 @@ class LayerSignals(NamedTuple):
 
     w: Any
     x_lower: Any
-    x_upper: Any
+    y_upper: Any
     z_upper: Any
     h_upper: Any = None
     rows_lower: Any = None
@@ -54,6 +56,11 @@ class LayerSignals(NamedTuple):
     temperature: Any = None
     learned: Any = None
     competed: Any = None
+
+    @property
+    def x_upper(self):
+        """`Standardized` post-activations; computed here, since most terms do without."""
+        return standardize(self.y_upper)
 
 
 def shares(signals):

@@ -21,6 +21,8 @@ _TINY = 1e-12
 # The signal that the Hebbian terms correlate the input with. They are linear in it, so that a
 # weighted sum of them takes one product.
 _HEBBIAN = {"hebb": "x_upper", "hebb_z": "z_upper"}
+# Terms for which it pays to ask first whether their coefficient is 0.
+_COSTLY = ("learned_hebb",)
 
 
 def weight_change_terms(names, signals):
@@ -37,22 +39,34 @@ def weight_change_terms(names, signals):
     return [computed[name] for name in names]
 
 
-def weighted_terms(names, coefficients, signals):
+def weighted_terms(names, coefficients, signals, skips_idle=False):
     """The sum of the terms, each times its coefficient.
 
     Args:
         names: Names out of `term_names.TERMS`, at least one.
         coefficients: [terms], in the order of `names`.
         signals: `LayerSignals` of the weight layer.
+        skips_idle: Whether a costly term with a coefficient of 0 is left out, and its gradient
+            with it. Defaults to `False`.
 
     Returns:
         Tensor [n_lower, n_upper].
     """
     weights = {name: coefficients[i] for i, name in enumerate(names)}
-    computed = _computed([name for name in names if name not in _HEBBIAN], signals)
+    idle = [name for name in names if skips_idle and name in _COSTLY]
+    computed = _computed([n for n in names if n not in _HEBBIAN and n not in idle], signals)
     others = [weights[name] * term for name, term in computed.items()]
+    others += [_unless_idle(weights[name], name, signals) for name in idle]
     upper = [weights[name] * _upper(name, signals) for name in names if name in _HEBBIAN]
     return sum(others + ([_hebbian(signals, sum(upper))] if upper else []))
+
+
+def _unless_idle(weight, name, signals):
+    return ops.cond(
+        ops.equal(weight, 0.0),
+        lambda: ops.zeros_like(signals.w),
+        lambda: weight * _TERMS[name](signals),
+    )
 
 
 def _upper(name, signals):

@@ -214,7 +214,7 @@ def layer_signals(spec, theta, state, signals, hs, i, direction):
     return LayerSignals(
         w=column_rms_one(state[i]["w" if direction == "forward" else "v"]),
         x_lower=standardize(signals.pres[i]),
-        x_upper=standardize(signals.xs[i]),
+        y_upper=signals.xs[i],
         z_upper=standardize(signals.zs[i]),
         **hidden,
     )
