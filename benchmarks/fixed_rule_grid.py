@@ -24,7 +24,7 @@ from keras_learned_rule.data.glyphs import glyph_set
 from keras_learned_rule.experiments.networks import BASE_WIDTHS
 from keras_learned_rule.experiments.report import mean_and_error, table
 from keras_learned_rule.experiments.scores import accuracy
-from keras_learned_rule.network.mlp import init_mlp_state, mlp_plan
+from keras_learned_rule.rule.mlp import init_mlp_state, mlp_plan
 from keras_learned_rule.rule.update import forward, inner_rate, unsupervised_update
 
 FLAGS = flags.FLAGS

@@ -21,7 +21,7 @@ from keras_learned_rule.meta.networks import NetworkSpec
 from keras_learned_rule.meta.particles import finished_particles, new_particle, particle_task
 from keras_learned_rule.meta.problem import Problem
 from keras_learned_rule.meta.tasks import inner_data
-from keras_learned_rule.network.mlp import init_mlp_state
+from keras_learned_rule.rule.mlp import init_mlp_state
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.theta import init_theta
 from keras_learned_rule.rule.update import unsupervised_update, with_memory

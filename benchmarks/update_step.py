@@ -24,7 +24,7 @@ from absl import app, flags
 
 from keras_learned_rule import UpdateRule
 from keras_learned_rule.meta.cost import update_cost
-from keras_learned_rule.network.mlp import init_mlp_state, mlp_plan
+from keras_learned_rule.rule.mlp import init_mlp_state, mlp_plan
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.theta import init_theta
 from keras_learned_rule.rule.update import unsupervised_update, with_memory

@@ -47,7 +47,7 @@ ANY_BACKEND = {
     "test_meta_particles",
     "test_meta_start",
     "test_meta_tasks",
-    "test_network_mlp",
+    "test_rule_mlp",
     "test_plot_run",
     "test_readout",
     "test_rule_spec",

@@ -10,7 +10,7 @@ from keras import layers, ops
 
 from keras_learned_rule.fit.callback import LearnedRule
 from keras_learned_rule.fit.memory import initial_backward_weights
-from keras_learned_rule.network.read import read_plan
+from keras_learned_rule.rule.mlp import Plan, UnitLayer
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.theta import init_theta
 from keras_learned_rule.rule.update import inner_rate, unsupervised_update, with_memory
@@ -149,7 +149,7 @@ def refused(model, match, x=None, rule=None, error=ValueError, **options):
 
 
 def weights_by_hand(model, rule, steps, schedule=None, backward=(), teacher=()):
-    """Iterates the pure update over `steps`, a list of batches, from the model's weights.
+    """Iterates the pure update over `steps`, a list of batches, from the weights of `network()`.
 
     Args:
         schedule: List of (step, total_steps), one a batch; by default all in a row.
@@ -159,15 +159,13 @@ def weights_by_hand(model, rule, steps, schedule=None, backward=(), teacher=()):
     Returns:
         The final state; the model is left alone.
     """
-    reading = read_plan(model, deltas=rule.spec.neuron_network)
-    state = []
-    for i, unit in enumerate(reading.variables):
-        layer = {"w": ops.copy(unit.kernel), "b": ops.copy(unit.bias)}
-        if unit.gamma is not None:
-            layer["gain"] = ops.copy(unit.gamma)
-        if rule.spec.neuron_network:
-            layer["v"] = ops.copy(backward[i])
-        state.append(layer)
+    plan = Plan((UnitLayer(ops.relu, 1e-3), UnitLayer(ops.tanh, None)))
+    state = [
+        {"w": ops.copy(kernel), "b": ops.copy(bias), **({} if gamma is None else {"gain": gamma})}
+        for kernel, bias, gamma in learning(model)
+    ]
+    for layer, v in zip(state, backward, strict=False):
+        layer["v"] = ops.copy(v)
     state = with_memory(rule.spec, state, teacher)
     theta = {name: ops.convert_to_tensor(value) for name, value in rule.theta.items()}
     for x, position in zip(
@@ -175,15 +173,20 @@ def weights_by_hand(model, rule, steps, schedule=None, backward=(), teacher=()):
     ):
         rate = inner_rate(rule.spec, *position)
         x = ops.convert_to_tensor(x, "float32")
-        state, _ = unsupervised_update(rule.spec, theta, reading.plan, state, x, rate)
+        state, _ = unsupervised_update(rule.spec, theta, plan, state, x, rate)
     return state
 
 
 def assert_model_has(model, state, tolerance=2e-5):
-    reading = read_plan(model)
-    for unit, layer in zip(reading.variables, state, strict=True):
-        np.testing.assert_allclose(unit.kernel, layer["w"], rtol=tolerance, atol=tolerance)
-        np.testing.assert_allclose(unit.bias, layer["b"], rtol=tolerance, atol=tolerance)
+    for (kernel, bias, _), layer in zip(learning(model), state, strict=True):
+        np.testing.assert_allclose(kernel, layer["w"], rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(bias, layer["b"], rtol=tolerance, atol=tolerance)
+
+
+def learning(model):
+    """(kernel, bias, gain) of the two layers of `network()`."""
+    first, norm, embedding = (model.get_layer(name) for name in ("first", "norm", "embedding"))
+    return (first.kernel, norm.beta, norm.gamma), (embedding.kernel, embedding.bias, None)
 
 
 def arrays(model):

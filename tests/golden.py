@@ -18,7 +18,7 @@ from keras_learned_rule.meta.engine import make_engine
 from keras_learned_rule.meta.objective import ObjectiveSpec
 from keras_learned_rule.meta.problem import Problem
 from keras_learned_rule.meta.unroll import Episode, InnerData, unroll
-from keras_learned_rule.network.mlp import mlp_plan
+from keras_learned_rule.rule.mlp import mlp_plan
 from keras_learned_rule.rule.neuron import hidden_states
 from keras_learned_rule.rule.published import convert_published
 from keras_learned_rule.rule.update import forward, layer_signals, unsupervised_update

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 from keras import ops, tree
 
-from keras_learned_rule.network.mlp import mlp_plan
+from keras_learned_rule.rule.mlp import mlp_plan
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.teacher import teacher_shapes
 from keras_learned_rule.rule.theta import init_theta

@@ -10,7 +10,7 @@ import rule_cases
 from keras import ops, tree
 
 from keras_learned_rule.meta.objective import ObjectiveSpec, ridge_objective
-from keras_learned_rule.network.mlp import init_mlp_state, mlp_plan
+from keras_learned_rule.rule.mlp import init_mlp_state, mlp_plan
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.teacher import teacher_shapes
 from keras_learned_rule.rule.theta import init_theta

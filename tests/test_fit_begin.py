@@ -6,11 +6,10 @@ import fit_cases as cases
 import keras
 import numpy as np
 import pytest
-from fit_cases import BATCH, FEATURES, refused
+from fit_cases import FEATURES, refused
 from keras import layers
 
 from keras_learned_rule.fit.binding import RuleBinding
-from keras_learned_rule.fit.callback import LearnedRule
 from keras_learned_rule.fit.model import LearnedRuleModel
 
 X = cases.examples()
@@ -88,42 +87,3 @@ def test_an_ordinary_fit_says_nothing():
         warnings.simplefilter("error", UserWarning)
         RuleBinding(alike("ones", 1), cases.compact_rule())
         cases.fit(cases.compiled(), X)
-
-
-def glu(z):
-    return keras.activations.glu(z)
-
-
-def mean(z):
-    return keras.ops.mean(z, axis=-1)
-
-
-@pytest.mark.parametrize("activation", [glu, mean])
-@pytest.mark.parametrize(
-    "above",
-    [
-        lambda activation: [layers.Dense(8, activation, name="wide")],
-        lambda activation: [
-            layers.Dense(8),
-            layers.BatchNormalization(),
-            layers.Activation(activation, name="wide"),
-        ],
-        lambda activation: [layers.Activation(activation, name="wide"), layers.Dense(5)],
-    ],
-)
-def test_an_activation_that_changes_the_width(above, activation):
-    refused(
-        chain(*above(activation)),
-        "activation of layer 'wide' must keep the number of units.*Received: shape .* from",
-        rule=LearnedRule(cases.published_rule()),
-    )
-
-
-@pytest.mark.parametrize(
-    "trainable, match", [(True, "'other'.*must be the last axis"), (False, "'other'.*derivative")]
-)
-def test_batch_normalisation_over_another_axis(trainable, match):
-    norm = layers.BatchNormalization(axis=1, name="other", trainable=trainable)
-    model = chain(layers.Dense(8, "relu"), norm, layers.Dense(5), shape=(6, FEATURES))
-    x = np.random.default_rng(0).normal(size=(BATCH, 6, FEATURES))
-    refused(model, match, x=x, rule=LearnedRule(cases.published_rule()))

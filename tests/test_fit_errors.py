@@ -116,13 +116,6 @@ def test_a_layer_that_a_rule_with_a_neuron_network_does_not_support():
     refused(model, "layer_normalization.*freeze=", rule=LearnedRule(cases.published_rule()))
 
 
-def test_mixed_precision_with_a_neuron_network():
-    policy = keras.DTypePolicy("mixed_float16")
-    model = keras.Sequential([keras.Input((FEATURES,)), layers.Dense(5, dtype=policy)])
-    model.compile()
-    refused(model, "mixed precision", rule=LearnedRule(cases.published_rule()))
-
-
 def test_double_precision():
     model = keras.Sequential([keras.Input((FEATURES,)), layers.Dense(4, dtype="float64")])
     model.compile()

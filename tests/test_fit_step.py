@@ -9,7 +9,7 @@ from fit_cases import BATCH
 from keras_learned_rule.fit.binding import RuleBinding
 from keras_learned_rule.fit.memory import initial_memory
 from keras_learned_rule.fit.step import learned_rule_step, turn
-from keras_learned_rule.network.mlp import mlp_plan
+from keras_learned_rule.rule.mlp import mlp_plan
 
 
 def loop(model, rule, steps, function=learned_rule_step, **options):

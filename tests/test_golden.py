@@ -2,17 +2,21 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from golden import FOLDER, SIZES, load, objective_spec, recordings, replay
 
+from keras_learned_rule.fit.binding import RuleBinding
+from keras_learned_rule.fit.step import learned_rule_step
 from keras_learned_rule.meta.objective import ObjectiveSpec, prepared_targets, ridge_objective
 from keras_learned_rule.rule.merge import published_bias_change, published_change
 from keras_learned_rule.rule.published import published_names
 from keras_learned_rule.rule.term_names import PUBLISHED_TERMS
 from keras_learned_rule.rule.terms import weight_change_terms
 from keras_learned_rule.rule.update import forward
+from keras_learned_rule.rule.update_rule import UpdateRule
 
 # What single precision left of the recorded arrays, as a share of their largest entry (NAMES.md).
 TOLERANCE = {
@@ -133,6 +137,36 @@ def test_one_step(name):
     for old, new, expected in zip(before, run.after(1), recorded, strict=True):
         for key in old:
             assert_close(new[key] - old[key], (expected[key] - old[key]).numpy(), TOLERANCE["step"])
+
+
+@every("after1/forward_w/0")
+def test_one_step_on_a_keras_model(name):
+    run = replay(name)
+    model, binding = fitted(run)
+    learned_rule_step(binding, run.rows(run.recorded["image"]))
+    kernels, offsets = model.get_weights()[0::4], model.get_weights()[1::4]
+    after = zip(kernels, offsets, binding.memory.backward_weights.values(), strict=True)
+    after = [dict(zip("wbv", arrays, strict=True)) for arrays in after]
+    assert_states_close(run, after, "after1")
+    for old, new, expected in zip(run.before, after, run.state("after1"), strict=True):
+        for key in old:
+            assert_close(new[key] - old[key], (expected[key] - old[key]).numpy(), TOLERANCE["step"])
+
+
+def fitted(run):
+    """A Keras model with the arrays of a recording, and a binding of it."""
+    model = keras.Sequential([keras.Input((run.before[0]["w"].shape[0],))])
+    for arrays, layer in zip(run.before, run.plan.layers, strict=True):
+        model.add(keras.layers.Dense(arrays["w"].shape[1], use_bias=False))
+        model.layers[-1].kernel.assign(arrays["w"])
+        model.add(keras.layers.BatchNormalization(epsilon=layer.epsilon, scale=False))
+        model.layers[-1].beta.assign(arrays["b"])
+        model.add(keras.layers.Activation(layer.activation))
+    binding = RuleBinding(model, UpdateRule(run.spec, run.theta))
+    variables = binding.memory.backward_weights.values()
+    for variable, arrays in zip(variables, run.before, strict=True):
+        variable.assign(arrays["v"])
+    return model, binding
 
 
 @every("after5/forward_w/0")

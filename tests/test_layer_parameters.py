@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import rule_cases as cases
 
-from keras_learned_rule.network.mlp import mlp_plan
 from keras_learned_rule.rule.layer_parameters import (
     SHORTAGES,
     layer_blend,
@@ -12,6 +11,7 @@ from keras_learned_rule.rule.layer_parameters import (
     merge_arrays,
     shortages,
 )
+from keras_learned_rule.rule.mlp import mlp_plan
 from keras_learned_rule.rule.place import chain_place
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.update import unsupervised_update

@@ -25,7 +25,7 @@ REPORT = """
 import json
 import jax, jax.numpy as jnp, numpy as np
 import test_meta_cost
-from keras_learned_rule.network.mlp import init_mlp_state, mlp_plan
+from keras_learned_rule.rule.mlp import init_mlp_state, mlp_plan
 from keras_learned_rule.rule.theta import init_theta
 from keras_learned_rule.rule.teacher import teacher_shapes
 from keras_learned_rule.rule.update import unsupervised_update, with_memory

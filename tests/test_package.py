@@ -10,6 +10,8 @@ import sys
 import pytest
 from setuptools import find_packages
 
+from keras_learned_rule.model import kinds  # noqa: F401 (registers the kinds)
+from keras_learned_rule.model.registry import learning_layers
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.theta import init_theta
 from keras_learned_rule.rule.update_rule import UpdateRule
@@ -18,12 +20,12 @@ INSPECT = """
 import json, sys
 import keras_learned_rule
 from keras_learned_rule.configs import find_gin_file
-from keras_learned_rule.network import registry
+from keras_learned_rule.model import kinds, registry
 from keras_learned_rule.rule.update_rule import UpdateRule
 
 print(json.dumps({
     "origin": keras_learned_rule.__file__,
-    "layers": registry.supported_layers()[0],
+    "layers": registry.learning_layers(),
     "gin": [open(find_gin_file(f"gin_configs/{name}")).read() for name in sys.argv[1:]],
     "presets": {n: UpdateRule.from_preset(n).spec.to_dict() for n in UpdateRule.presets()},
 }))
@@ -32,10 +34,10 @@ print(json.dumps({
 LAYER_TYPE = """
 from keras import layers
 
-from keras_learned_rule.network.plastic.dense import DenseConnection
-from keras_learned_rule.network.registry import register_connection
+from keras_learned_rule.model.kinds.dense import DenseKind
+from keras_learned_rule.model.registry import register_kind
 
-register_connection(layers.EinsumDense)(DenseConnection)
+register_kind(layers.Conv1DTranspose)(DenseKind)
 """
 
 
@@ -49,7 +51,7 @@ def run(*arguments, **options):
 def source(root, tmp_path_factory):
     """A copy of what a wheel is built from, so that the build leaves nothing in the checkout.
 
-    With a preset, a gin file and a plastic layer type more, which the wheel has to carry as well.
+    With a preset, a gin file and a kind of layer more, which the wheel has to carry as well.
     """
     copy = tmp_path_factory.mktemp("source")
     for name in ("keras_learned_rule", "gin_configs"):
@@ -59,7 +61,7 @@ def source(root, tmp_path_factory):
     spec = RuleSpec.compact()
     UpdateRule(spec, init_theta(spec)).save(copy / "keras_learned_rule/presets/new.safetensors")
     (copy / "gin_configs" / "new.gin").write_text("# new")
-    (copy / "keras_learned_rule/network/plastic/new.py").write_text(LAYER_TYPE)
+    (copy / "keras_learned_rule/model/kinds/new.py").write_text(LAYER_TYPE)
     return copy
 
 
@@ -83,7 +85,7 @@ def test_the_installed_wheel_has_all_that_was_put_into_it(source, installed, tmp
         run(sys.executable, "-c", INSPECT, *gin_files, cwd=tmp_path, env=environment)
     )
     assert found["origin"] == str(installed / "keras_learned_rule" / "__init__.py")
-    assert found["layers"] == ["Dense", "EinsumDense"]
+    assert found["layers"] == sorted([*learning_layers(), "Conv1DTranspose"])
     assert found["gin"] == [(folder / name).read_text() for name in gin_files]
     cards = {path.name for path in (source / "keras_learned_rule" / "presets").iterdir()}
     assert {path.name for path in (installed / "keras_learned_rule" / "presets").iterdir()} == cards

@@ -10,8 +10,8 @@ import rule_cases as cases
 import tensorflow as tf
 from keras import ops
 
-from keras_learned_rule.network.mlp import init_mlp_state, mlp_plan
-from keras_learned_rule.network.read import read_plan
+from keras_learned_rule.fit.binding import read_network
+from keras_learned_rule.rule.mlp import init_mlp_state, mlp_plan
 from keras_learned_rule.rule.scaling import standardize
 from keras_learned_rule.rule.signals import LayerSignals
 from keras_learned_rule.rule.spec import RuleSpec
@@ -86,18 +86,20 @@ def test_nonlinearities_that_do_not_rise_as_all_units_do_have_none():
 
 
 def test_the_nonlinearity_of_an_embedding_does_not_matter():
-    model = keras.Sequential(
-        [keras.Input((INPUTS,)), keras.layers.Dense(128, "relu"), keras.layers.Dense(32, "tanh")]
-    )
-    assert teacher_shapes(SPEC, read_plan(model).plan, [(INPUTS, 128), (128, 32)]) == ()
+    plan = plan_of((INPUTS,), keras.layers.Dense(128, "relu"), keras.layers.Dense(32, "tanh"))
+    assert teacher_shapes(SPEC, plan, [(INPUTS, 128), (128, 32)]) == ()
 
 
 def test_layers_that_see_positions_have_none():
-    model = keras.Sequential([keras.Input((5, INPUTS)), keras.layers.Dense(8)])
-    plan = read_plan(model).plan
+    plan = plan_of((5, INPUTS), keras.layers.Dense(8))
     assert not plan.whole_examples and teacher_shapes(SPEC, plan, [(INPUTS, 8)]) == ()
-    flat = keras.Sequential([keras.Input((5, 2)), keras.layers.Flatten(), keras.layers.Dense(8)])
-    assert teacher_shapes(SPEC, read_plan(flat).plan, [(10, 8)])
+    flat = plan_of((5, 2), keras.layers.Flatten(), keras.layers.Dense(8))
+    assert teacher_shapes(SPEC, flat, [(10, 8)])
+
+
+def plan_of(shape, *layers):
+    model = keras.Sequential([keras.Input(shape), *layers])
+    return read_network(model, SPEC, keras.KerasTensor((None, *shape)), ())[1]
 
 
 @pytest.mark.parametrize("gain", [None, np.array([0.5, -2.0, 1.0])])

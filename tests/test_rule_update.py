@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import ops, tree
 from scipy.special import softmax
 
-from keras_learned_rule.network.mlp import mlp_plan
+from keras_learned_rule.rule.mlp import mlp_plan
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.theta import MAX_STEP
 from keras_learned_rule.rule.update import forward, unsupervised_update, with_memory

@@ -18,9 +18,9 @@ from keras_learned_rule.fit.memory import RuleMemory, initial_memory, teacher_la
 from keras_learned_rule.fit.replay import Replay, resolve_replay
 from keras_learned_rule.fit.site_network import SiteNetwork
 from keras_learned_rule.hints import PathLike, PositionLimit, ReplaySize, Tensor
+from keras_learned_rule.model.chain import scaled_on_the_way
 from keras_learned_rule.model.sites import find_sites
-from keras_learned_rule.network.plan import Plan
-from keras_learned_rule.network.read import read_plan
+from keras_learned_rule.rule.mlp import Plan
 from keras_learned_rule.rule.update import inner_rate
 from keras_learned_rule.rule.update_rule import UpdateRule
 
@@ -137,8 +137,8 @@ class RuleBinding:
         self.rule = resolve_rule(rule)
         spec = self.rule.spec
         self.input = InputForm(model)
-        reading, plan, units = read_network(model, spec, self.input.tensors, freeze)
-        self._model, self._units = model, units
+        sites, plan, scaled = read_network(model, spec, self.input.tensors, freeze)
+        self._model, self._sites = model, sites.learning
         self._trainable = _trainable_state(model)
         self.check_weights()
         least = resolve_replay(replay, spec, model, self.input.tensors)
@@ -146,7 +146,7 @@ class RuleBinding:
             self.guard = Guard()
             self.replay = Replay(least, self.input.tensors, seed)
             self.memory = RuleMemory() if memory is None else memory
-            shapes = _shapes_by_place(model, units)
+            shapes = _shapes_by_place(model, sites.learning)
             self._initial_memory = functools.partial(initial_memory, spec, plan, shapes)
             initial = self._initial_memory(seed)
             self.memory.allocate(initial)
@@ -155,13 +155,17 @@ class RuleBinding:
             for name, own in _STATE_NAMES.items()
             if name in initial
         }
-        self.network: ChainNetwork | SiteNetwork
-        if spec.neuron_network:
-            self.network = ChainNetwork(model, spec, reading, remembered)
-        else:
-            teacher = {key: self.memory.teacher[key] for key in initial.get("teacher", ())}
-            limit, layers = positions_limit(examples), teacher_layers(teacher)
-            self.network = SiteNetwork(model, spec, reading, limit, seed, remembered, layers)
+        teacher = {key: self.memory.teacher[key] for key in initial.get("teacher", ())}
+        made = functools.partial(ChainNetwork, scaled) if spec.neuron_network else SiteNetwork
+        self.network: SiteNetwork = made(
+            model=model,
+            spec=spec,
+            sites=sites,
+            limit=positions_limit(examples),
+            seed=seed,
+            remembered=remembered,
+            teacher=teacher_layers(teacher),
+        )
         if total_steps is not None:
             self.memory.total_steps.assign(total_steps)
 
@@ -175,7 +179,7 @@ class RuleBinding:
 
     def check_weights(self) -> None:
         """Raises ValueError for weights from which nothing can be learned."""
-        check_initial_weights(self._model, self._units)
+        check_initial_weights(self._model, self._sites)
 
     def outdated(self) -> bool:
         """Whether the `trainable` of a layer has changed since the binding was made."""
@@ -237,35 +241,29 @@ def read_network(model, spec, inputs, freeze):
         freeze: See `LearnedRule`.
 
     Returns:
-        (reading, plan, units): `NetworkReading` for a rule with a neuron network, else `Sites`; a
-        `Plan`; and one `UnitVariables` or `Site` a set of weights that learns.
+        (sites, plan, scaled): `Sites`; a `Plan` of them; and what `scaled_on_the_way` says of them
+        for a rule with a neuron network, else None.
 
     Raises:
         ValueError: The rule cannot train the model.
     """
-    reading, plan, units = _read(model, spec, inputs, freeze)
-    kernels = [unit.kernel for unit in units]
-    checks.check_float32(model, kernels)
-    checks.check_width(spec, kernels[-1].shape[-1])
-    return reading, plan, units
-
-
-def _read(model, spec, inputs, freeze):
-    if spec.neuron_network:
-        reading = read_plan(model, freeze, deltas=True)
-        return reading, reading.plan, reading.variables
     sites = find_sites(model, inputs, freeze)
+    learning, scaled = sites.learning, None
+    if spec.neuron_network:
+        scaled = scaled_on_the_way(model, inputs, learning)
+    checks.check_float32(model, [site.kernel for site in learning])
+    checks.check_width(spec, learning[-1].kernel.shape[-1])
     # A teacher learns from the examples of the first weights, and all others see the same ones.
     alone = len(keras.tree.flatten(inputs)) == 1
-    alone = alone and sum(site.place.first for site in sites.learning) == 1
-    whole = alone and all(site.whole and len(site.uses) == 1 for site in sites.learning)
-    return sites, Plan(sites.learning, whole), sites.learning
+    alone = alone and sum(site.place.first for site in learning) == 1
+    whole = alone and all(site.whole and len(site.uses) == 1 for site in learning)
+    return sites, Plan(learning, whole), scaled
 
 
-def _shapes_by_place(model, units):
+def _shapes_by_place(model, sites):
     # Names of layers differ from run to run, their places among the weights do not.
     places = {id(weight): str(place) for place, weight in enumerate(model.weights)}
-    return {places[id(unit.kernel)]: unit.matrix_shape for unit in units}
+    return {places[id(site.kernel)]: site.matrix_shape for site in sites}
 
 
 def _trainable_state(model):

@@ -1,50 +1,82 @@
-"""A chain of layers under a rule with a neuron network, which sends deltas from layer to layer."""
+"""A chain of Dense layers under a rule with a neuron network, which sends deltas down."""
 
-import functools
+import collections
 
 import keras
+from keras import layers, ops
 
-from keras_learned_rule.fit.proposal import Proposal
-from keras_learned_rule.fit.statistics import MovingStatistics, UnitStatistics, WarmMomentum
-from keras_learned_rule.fit.variables import NetworkVariables
-from keras_learned_rule.model.tapping import watched
-from keras_learned_rule.rule.update import unsupervised_update
+from keras_learned_rule.fit.site_network import SiteNetwork
+from keras_learned_rule.rule.signals import Signals
+from keras_learned_rule.rule.update import network_update
 
 
-class ChainNetwork:
-    """The unit layers of a chain and the variables that they change.
+class ChainNetwork(SiteNetwork):
+    """The sites of a chain.
 
     Args:
-        model: The `keras.Model`.
-        spec: `RuleSpec` of the rule.
-        reading: `NetworkReading` of the model.
-        remembered: See `NetworkVariables`.
+        scaled: What `scaled_on_the_way` returns for them.
+        options: Further arguments of `SiteNetwork`.
     """
 
-    def __init__(self, model, spec, reading, remembered):
-        self._spec, self._plan, self._tail = spec, reading.plan, reading.tail
-        self._variables = NetworkVariables(reading.variables, remembered, ())
-        self._units = UnitStatistics(reading.variables)
-        self._others = MovingStatistics(model, self._units.variables)
-        self._warm = WarmMomentum(model)
+    def __init__(self, scaled, **options):
+        super().__init__(**options)
+        self._scaled = scaled
 
-    def propose(self, theta, x, learning_rate, step):
-        """See `SiteNetwork`."""
-        (x,) = keras.tree.flatten(x)
-        old, state = self._others.read(), self._variables.read()
-        with watched(self._warm.layers, functools.partial(self._warm.call, step)):
-            after, signals = unsupervised_update(
-                self._spec, theta, self._plan, state, x, learning_rate
-            )
-            if self._tail is not None:
-                self._tail(signals.xs[-1])
-        others = self._others.read()
-        units = self._units.moved(signals.means, signals.variances, step)
-        return Proposal(state, after, (units, others), old, signals.xs[-1])
+    def _changed(self, theta, state, x, learning_rate, step):
+        factors = _Factors(self._warm, self._scaled)
+        seen = self._watched(factors, x, step)
+        signals = Signals(
+            pres=[own.examples for own in seen],
+            zs=[own.z for own in seen],
+            xs=[own.y for own in seen],
+            factors=factors.found(),
+        )
+        layers_ = self._sites.learning
+        return seen, network_update(self._spec, theta, layers_, state, signals, learning_rate)
 
-    def write(self, proposal, applied):
-        """See `SiteNetwork`."""
-        self._variables.write(proposal.after, applied)
-        units, others = proposal.statistics
-        self._units.write(units, applied)
-        self._others.write(others, proposal.undone, applied)
+
+class _Factors:
+    """By what units are multiplied on their way up; makes calls in place of a `WarmMomentum`.
+
+    Deltas are scaled to one size on their way down, so that positive constants do not matter: of
+    batch normalisation the sign is enough.
+
+    Args:
+        warm: The `WarmMomentum`.
+        scaled: See `ChainNetwork`.
+    """
+
+    def __init__(self, warm, scaled):
+        self._warm, self._scaled = warm, scaled
+        self._numbers, self._factors = collections.Counter(), {}
+        self._wanted = {(id(layer), number) for way in scaled for layer, number in way}
+        self.layers = [*warm.layers, *(layer for way in scaled for layer, _ in way)]
+
+    def call(self, step, layer, call, args, kwargs):
+        """See `WarmMomentum`."""
+        key = id(layer), self._numbers[id(layer)]
+        self._numbers[id(layer)] += 1
+        if key not in self._wanted:
+            return self._warm.call(step, layer, call, args, kwargs)
+        x = keras.tree.flatten((args, kwargs))[0]
+        if isinstance(layer, layers.BatchNormalization):
+            gamma = layer.gamma
+            self._factors[key] = None if gamma is None else ops.sign(gamma) * ops.ones_like(x)
+            return self._warm.call(step, layer, call, args, kwargs)
+        # The mask cannot be read off the output, where units that are zero are dropped, too.
+        self._factors[key] = call(ops.ones_like(x), training=kwargs.get("training"))
+        return x * self._factors[key]
+
+    def found(self):
+        """`Signals.factors`."""
+        ways = [[self._factors[id(layer), number] for layer, number in way] for way in self._scaled]
+        return [_product([f for f in way if f is not None]) for way in ways]
+
+
+def _product(factors):
+    if not factors:
+        return None
+    product = ops.cast(factors[0], "float32")
+    for factor in factors[1:]:
+        product = product * ops.cast(factor, "float32")
+    return product

@@ -6,21 +6,21 @@ import keras
 from keras import ops
 
 
-def check_initial_weights(model, units):
+def check_initial_weights(model, sites):
     """Looks at the weights that a fit begins with.
 
     Args:
         model: The built model.
-        units: What learns in it: `Site` or `UnitVariables`.
+        sites: Tuple of `Site`, what learns in it.
 
     Raises:
         ValueError: A layer has weights that are not finite, or so large that sums of their squares
             are not. Units of a layer that begin alike are warned of.
     """
     _check_finite(model)
-    for unit in units:
-        _check_size(unit.name, unit.kernel_matrix())
-        _warn_if_alike(unit.name, unit.kernel_matrix())
+    for site in sites:
+        _check_size(site.name, site.kernel_matrix())
+        _warn_if_alike(site.name, site.kernel_matrix())
 
 
 def _check_finite(model):

@@ -43,8 +43,21 @@ class SiteNetwork:
             A `Proposal`.
         """
         old, state = self._statistics.read(), self._variables.read()
-        seen = watch(self._model, self._sites, self._warm, x, self._limit, self._seed, step)
-        statistics = self._statistics.read()
+        seen, after = self._changed(theta, state, x, learning_rate, step)
+        return Proposal(state, after, self._statistics.read(), old, seen[-1].y)
+
+    def write(self, proposal, applied):
+        """Puts a proposal into the model.
+
+        Args:
+            proposal: A `Proposal`.
+            applied: Scalar bool tensor; if false the model stays, or becomes, what it was.
+        """
+        self._variables.write(proposal.after, applied)
+        self._statistics.write(proposal.statistics, proposal.undone, applied)
+
+    def _changed(self, theta, state, x, learning_rate, step):
+        seen = self._watched(self._warm, x, step)
         teacher, code = state[0].get("teacher"), None
         if teacher is not None:
             teacher, code = teacher_step(
@@ -57,17 +70,10 @@ class SiteNetwork:
         ]
         if teacher is not None:
             after[0]["teacher"] = teacher
-        return Proposal(state, tuple(after), statistics, old, seen[-1].y)
+        return seen, tuple(after)
 
-    def write(self, proposal, applied):
-        """Puts a proposal into the model.
-
-        Args:
-            proposal: A `Proposal`.
-            applied: Scalar bool tensor; if false the model stays, or becomes, what it was.
-        """
-        self._variables.write(proposal.after, applied)
-        self._statistics.write(proposal.statistics, proposal.undone, applied)
+    def _watched(self, warm, x, step):
+        return watch(self._model, self._sites, warm, x, self._limit, self._seed, step)
 
     def _update(self, theta, site, arrays, seen, learning_rate, code):
         parts = [_columns(arrays, site.kind.groups), *(_columns(t, site.kind.groups) for t in seen)]

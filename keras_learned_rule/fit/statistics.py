@@ -69,16 +69,14 @@ class MovingStatistics:
 
     Args:
         model: The built model.
-        others: Variables that somebody else changes. Defaults to `()`.
     """
 
-    def __init__(self, model, others=()):
-        others = {id(variable) for variable in others}
+    def __init__(self, model):
         self._variables = [
             variable
             for layer in model._flatten_layers()
             for variable in layer._non_trainable_variables
-            if id(variable) not in others and keras.backend.is_float_dtype(variable.dtype)
+            if keras.backend.is_float_dtype(variable.dtype)
         ]
 
     def read(self):
@@ -95,47 +93,3 @@ class MovingStatistics:
         """
         for variable, new, old in zip(self._variables, moved, before, strict=True):
             variable.assign(ops.where(applied, new, old))
-
-
-class UnitStatistics:
-    """The moving statistics of the unit layers of a chain, which the rule runs itself.
-
-    Args:
-        units: The `UnitVariables` of its unit layers.
-    """
-
-    def __init__(self, units):
-        self._units = units
-        self.variables = [
-            variable
-            for unit in units
-            if unit.moving_mean is not None
-            for variable in (unit.moving_mean, unit.moving_variance)
-        ]
-
-    def moved(self, means, variances, step):
-        """What the statistics become.
-
-        Args:
-            means: List over unit layers of `[n_upper]`, batch means of the product with w.
-            variances: The same of variances.
-            step: Scalar integer tensor, the number of the batch.
-
-        Returns:
-            List of tensors, in the order of `variables`.
-        """
-        moved = []
-        for unit, mean, variance in zip(self._units, means, variances, strict=True):
-            if unit.moving_mean is None:
-                continue
-            # A Dense bias before batch normalisation shifts the mean and nothing else.
-            mean = mean if unit.dense_bias is None else mean + unit.dense_bias
-            keep = warm_momentum(unit.momentum, step)
-            pairs = (unit.moving_mean, mean), (unit.moving_variance, variance)
-            moved += [keep * variable + (1.0 - keep) * value for variable, value in pairs]
-        return moved
-
-    def write(self, moved, applied):
-        """Sets the statistics; if `applied` is false nothing changes."""
-        for variable, value in zip(self.variables, moved, strict=True):
-            variable.assign(ops.where(applied, value, variable))

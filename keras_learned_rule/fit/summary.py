@@ -35,12 +35,10 @@ def summarised(model, spec, freeze, replay, examples, batch_size):
     inputs = model_inputs(model)
     least = resolve_replay(replay, spec, model, inputs)
     filled, limit = max(batch_size, least), positions_limit(examples)
-    reading, _, units = read_network(model, spec, inputs, freeze)
-    if spec.neuron_network:
-        rows, memory = _chain_rows(reading, filled), ""
-    else:
-        rows = _site_rows(reading, limit, filled)
-        numbers = sum(_numbers(site, limit, filled) for site in units)
+    sites, _, _ = read_network(model, spec, inputs, freeze)
+    rows, memory = _site_rows(sites, limit, filled), ""
+    if not spec.neuron_network:
+        numbers = sum(_numbers(site, limit, filled) for site in sites.learning)
         kept = _FLOAT_BYTES * numbers + kept_bytes(least, inputs)
         memory = _memory(batch_size, filled, kept)
     return _table(f'The rule on model "{model.name}"', rows) + memory
@@ -60,17 +58,6 @@ def step_examples(site, limit, batch_size):
         total = None if positions is None else batch_size * positions
         counts.append(total if use.whole or limit is None else min(limit, total or limit))
     return None if None in counts else sum(counts)
-
-
-def _chain_rows(reading, batch_size):
-    examples = f"{batch_size:,}" if reading.plan.whole_examples else "all"
-    rows = []
-    for layer, unit in zip(reading.plan.layers, reading.variables, strict=True):
-        lower, upper = unit.matrix_shape
-        norm = "" if unit.moving_mean is None else "Batch"
-        size, nonlinearity = f"{lower:,} x {upper:,}", _nonlinearity(layer.activation)
-        rows.append((unit.name, "yes", size, norm, nonlinearity, examples))
-    return rows
 
 
 def _site_rows(sites, limit, batch_size):

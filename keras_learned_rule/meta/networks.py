@@ -8,8 +8,7 @@ import numpy as np
 from keras import activations
 
 from keras_learned_rule.checks import Kind, check_fields, flag, integer, list_of, number, span
-from keras_learned_rule.network.mlp import mlp_plan
-from keras_learned_rule.network.plan import Plan
+from keras_learned_rule.rule.mlp import Plan, mlp_plan
 
 
 def _is_activation(name):

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from keras import ops, tree
 
 from keras_learned_rule.meta.tasks import make_task
-from keras_learned_rule.network.mlp import init_mlp_state
+from keras_learned_rule.rule.mlp import init_mlp_state
 from keras_learned_rule.rule.teacher import teacher_shapes
 from keras_learned_rule.rule.update import with_memory
 

@@ -3,8 +3,8 @@
 import itertools
 from typing import NamedTuple
 
-from keras_learned_rule.network.mlp import mlp_plan
 from keras_learned_rule.rule.learned_hebb import OF_EXAMPLE
+from keras_learned_rule.rule.mlp import mlp_plan
 from keras_learned_rule.rule.teacher import EMBEDDING, teacher_shapes
 from keras_learned_rule.rule.theta import theta_shapes
 

@@ -64,7 +64,7 @@ def unroll(engine, problem, task_spec, theta, state, data, start, total_steps):
     from keras_learned_rule.meta.problem import Problem
     from keras_learned_rule.meta.tasks import TaskSpec
     from keras_learned_rule.meta.unroll import InnerData, unroll
-    from keras_learned_rule.network.mlp import init_mlp_state
+    from keras_learned_rule.rule.mlp import init_mlp_state
     from keras_learned_rule.rule.spec import RuleSpec
     from keras_learned_rule.rule.theta import init_theta
     from keras_learned_rule.rule.update import with_memory

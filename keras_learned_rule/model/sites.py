@@ -70,7 +70,7 @@ def find_sites(model, inputs, freeze=()):
     for call in traced.calls:
         if kind_of(call.layer) and call.layer not in left:
             calls.setdefault(call.layer, []).append(call)
-    consumers = _consumers(traced.calls)
+    consumers = traced.consumers()
     found = {layer: _kind_and_behind(ours, consumers, left) for layer, ours in calls.items()}
     found = {layer: value for layer, value in found.items() if layer not in left}
     for head in _heads(found, consumers, traced.returned):
@@ -141,18 +141,6 @@ def _of_units(norm, name, kind, shape):
     if [axis % len(shape) for axis in axes] != [kind.unit_axis(shape)]:
         return None
     return getattr(norm, name, None)
-
-
-def _consumers(calls):
-    found = {}
-    for call in calls:
-        # A layer made of others takes nothing in that these do not; one that returns its input
-        # does nothing, such as Dropout(0).
-        passed = {tensor.key for tensor in call.outputs}
-        for tensor in () if call.inner else call.inputs:
-            if tensor.key not in passed:
-                found.setdefault(tensor.key, []).append(call)
-    return found
 
 
 def _heads(found, consumers, returned):

@@ -47,6 +47,18 @@ class Trace(NamedTuple):
     given: set
     returned: set
 
+    def consumers(self):
+        """Dict from the key of a tensor to the list of `Call` that take it in."""
+        found = {}
+        for call in self.calls:
+            # A layer made of others takes nothing in that these do not; one that returns its input
+            # does nothing, such as Dropout(0).
+            passed = {tensor.key for tensor in call.outputs}
+            for tensor in () if call.inner else call.inputs:
+                if tensor.key not in passed:
+                    found.setdefault(tensor.key, []).append(call)
+        return found
+
 
 def trace(model, inputs):
     """Runs a model once without computing anything, and lists its calls.

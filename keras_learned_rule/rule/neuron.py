@@ -35,21 +35,14 @@ def hidden_states(spec, theta, state, signals):
     delta = _top_delta(spec, theta, signals.xs[-1])
     for k in range(top, -1, -1):
         below = [weights[k - 1]] if k > 0 else []
-        above = [_outgoing(weights[k], xs[k].shape[1])] if k < top else []
+        above = [weights[k]] if k < top else []
         bias = state[k - 1]["b"] if k > 0 else ops.zeros_like(xs[0][0])
         deltas[k] = delta
         hs[k] = _neuron_network(spec, theta, xs[k], zs[k], delta, bias, below, above)
         if k > 0:
             leaving = _leaving_delta(theta, zs[k], delta, hs[k])
-            delta = _delta_below(state[k - 1]["v"], leaving, signals.passages[k - 1], k - 1)
+            delta = _delta_below(state[k - 1]["v"], leaving, signals.factors[k - 1])
     return hs, deltas
-
-
-def lower_hidden_states(signals, hs, i):
-    """Hidden states below weight layer i, in the layout in which its weights see them."""
-    if i == 0:
-        return hs[0]
-    return _by_units(signals.passages[i].up(_by_examples(hs[i])))
 
 
 def dense(theta, name, x):
@@ -96,19 +89,6 @@ def _unit_positions(x):
     return [ops.broadcast_to(f(t)[:, None, None], shape) for f in (ops.sin, ops.cos)]
 
 
-def _outgoing(w, units):
-    """The weights [units, n] that leave each unit, on whatever places the layer above reads it.
-
-    Either it reads every unit on several places, or it sees units that a Reshape laid out on
-    several places as one input; units stay the fastest running index.
-    """
-    rows, upper = w.shape
-    if rows <= units:
-        return w if rows == units else ops.tile(w, (units // rows, 1))
-    placed = ops.reshape(w, (rows // units, units, upper))
-    return ops.reshape(ops.transpose(placed, (1, 0, 2)), (units, -1))
-
-
 def _weight_statistics(below, above):
     """Eight numbers per unit about its incoming and outgoing weights, [units, 8]."""
     stats = [f for w in below for f in _statistics(w, axis=0)]
@@ -132,21 +112,14 @@ def _leaving_delta(theta, z, delta, h):
     return delta * ops.sigmoid(ops.transpose(z))[..., None] + dense(theta, "next_delta", h)
 
 
-def _delta_below(v, leaving, passage, weight_layer):
+def _delta_below(v, leaving, factor):
     units, examples, channels = ops.shape(leaving)
     delta = ops.matmul(v, ops.reshape(leaving, (units, examples * channels)))
     delta = ops.reshape(delta, (ops.shape(v)[0], examples, channels))
-    if weight_layer > 0:
-        delta = _by_units(passage.down(_by_examples(delta)))
+    if factor is not None:
+        delta = delta * ops.transpose(factor)[..., None]
     scale = ops.mean(ops.square(delta), axis=-1, keepdims=True)
     return delta * ops.rsqrt(scale + STATISTICS_EPSILON)
-
-
-def _by_examples(x):
-    return ops.transpose(x, (1, 0, 2))
-
-
-_by_units = _by_examples  # The swap is its own inverse.
 
 
 def _block(spec, theta, name, x, axis):

@@ -10,23 +10,18 @@ from keras_learned_rule.rule.scaling import standardize
 class Signals(NamedTuple):
     """Record of one forward pass; every list runs bottom-up over the weight layers.
 
-    E is the number of examples as the layer sees them (batch x positions).
-
     Attributes:
         pres: [E, n_lower] each, what entered the weights.
         zs: [E, n_upper] each, what entered the nonlinearity.
         xs: [E, n_upper] each, what left it; the last one is the embedding.
-        means: [n_upper] each, batch mean of `pres @ w`.
-        variances: [n_upper] each, population variance of the same.
-        passages: How each layer receives the one below (see `network/plan.py`).
+        factors: [E, n_lower] each, by what the post-activations below were multiplied on their way
+            here, such as by dropout; None where by nothing. Positive constants need not be in it.
     """
 
     pres: list
     zs: list
     xs: list
-    means: list
-    variances: list
-    passages: list
+    factors: list
 
 
 class LayerSignals(NamedTuple):

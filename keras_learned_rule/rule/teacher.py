@@ -47,7 +47,7 @@ def teacher_shapes(spec, plan, shapes):
     Example:
     ```python
     from keras_learned_rule import RuleSpec
-    from keras_learned_rule.network.mlp import mlp_plan
+    from keras_learned_rule.rule.mlp import mlp_plan
     from keras_learned_rule.rule.teacher import teacher_shapes
 
     spec = RuleSpec.compact(teacher=True)

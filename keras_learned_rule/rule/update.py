@@ -8,10 +8,10 @@ import functools
 
 from keras import ops
 
-from keras_learned_rule.network.mlp import init_mlp_state, mlp_plan
 from keras_learned_rule.rule import merge
 from keras_learned_rule.rule.local import local_update
-from keras_learned_rule.rule.neuron import hidden_states, lower_hidden_states
+from keras_learned_rule.rule.mlp import init_mlp_state, mlp_plan
+from keras_learned_rule.rule.neuron import hidden_states
 from keras_learned_rule.rule.place import chain_place
 from keras_learned_rule.rule.products import product
 from keras_learned_rule.rule.readouts import readout_rows
@@ -30,14 +30,14 @@ def unsupervised_update(spec, theta, plan, state, x, learning_rate):
         spec: A `RuleSpec`.
         theta: Dict from name to tensor, the rule's parameters as `theta_shapes(spec)` lists them,
             of the dtype of the state.
-        plan: What network this is (`network/plan.py`); holds no arrays.
+        plan: `Plan` of the network (`rule/mlp.py`); holds no arrays.
         state: Tuple of one dict per weight layer, bottom-up: "w" [n_lower, n_upper], "b"
             [n_upper], "v" as "w" if the rule has a neuron network, "competition" as "w" if it
             averages competition, "gain" [n_upper] if batch normalisation has one. Where a teacher
             teaches, each has its "decoder" [n_upper, 32] instead of "competition", and the first
             one "teacher", the teacher's state. Whether one does is up to the state alone: see
             `with_memory`.
-        x: The batch `[B, ...]` in the model's input shape, of the dtype of the state.
+        x: The batch `[E, n]`, of the dtype of the state.
         learning_rate: Scalar number or tensor, from `inner_rate`.
 
     Returns:
@@ -48,7 +48,7 @@ def unsupervised_update(spec, theta, plan, state, x, learning_rate):
     ```python
     import keras
     from keras_learned_rule import UpdateRule
-    from keras_learned_rule.network.mlp import init_mlp_state, mlp_plan
+    from keras_learned_rule.rule.mlp import init_mlp_state, mlp_plan
     from keras_learned_rule.rule.update import inner_rate, unsupervised_update, with_memory
 
     rule = UpdateRule.from_preset("compact")
@@ -65,21 +65,39 @@ def unsupervised_update(spec, theta, plan, state, x, learning_rate):
     Reference: Metz et al., ICLR 2019, section 4 and appendix A.
     """
     signals = forward(plan, state, x)
+    return network_update(spec, theta, plan.layers, state, signals, learning_rate), signals
+
+
+def network_update(spec, theta, layers, state, signals, learning_rate):
+    """What follows the forward pass in `unsupervised_update`, whoever has made it.
+
+    Args:
+        spec: A `RuleSpec`.
+        theta: See `unsupervised_update`.
+        layers: What learns, bottom-up: `UnitLayer`, or whatever has its `activation` and
+            `learns_bias`.
+        state: See `unsupervised_update`.
+        signals: `Signals` of the forward pass.
+        learning_rate: See `unsupervised_update`.
+
+    Returns:
+        The state after the step.
+    """
     hs = hidden_states(spec, theta, state, signals)[0] if spec.neuron_network else None
     if spec.merge == "published":
-        return _published(spec, theta, plan, state, signals, hs, learning_rate), signals
+        return _published(spec, theta, layers, state, signals, hs, learning_rate)
     teacher, code = state[0].get("teacher"), None
     if teacher is not None:
         teacher, code = teacher_step(spec, theta, teacher, signals.pres[0], learning_rate)
     theta = adapted_theta(spec, theta, signals.pres[0])
     widths, new_state = [arrays["w"].shape[1] for arrays in state], []
-    for i, layer in enumerate(plan.layers):
+    for i, layer in enumerate(layers):
         own = layer_signals(spec, theta, state, signals, hs, i, "forward")
         where = chain_place(widths, i), layer.activation, layer.learns_bias
         new_state.append(local_update(spec, theta, *where, state[i], own, learning_rate, code))
     if teacher is not None:
         new_state[0]["teacher"] = teacher
-    return tuple(new_state), signals
+    return tuple(new_state)
 
 
 def with_memory(spec, state, teacher_normals=()):
@@ -98,7 +116,7 @@ def with_memory(spec, state, teacher_normals=()):
     ```python
     import keras
     from keras_learned_rule import RuleSpec
-    from keras_learned_rule.network.mlp import init_mlp_state
+    from keras_learned_rule.rule.mlp import init_mlp_state
     from keras_learned_rule.rule.update import with_memory
 
     state = init_mlp_state([keras.random.normal((64, 32))])
@@ -155,7 +173,7 @@ def forward(plan, state, x):
     Args:
         plan: See `unsupervised_update`.
         state: See `unsupervised_update`.
-        x: The batch `[B, ...]` in the model's input shape, of the dtype of the state.
+        x: The batch `[E, n]`, of the dtype of the state.
 
     Returns:
         The `Signals` of the pass.
@@ -163,7 +181,7 @@ def forward(plan, state, x):
     Example:
     ```python
     import keras
-    from keras_learned_rule.network.mlp import init_mlp_state, mlp_plan
+    from keras_learned_rule.rule.mlp import init_mlp_state, mlp_plan
     from keras_learned_rule.rule.update import forward
 
     state = init_mlp_state([keras.random.normal((64, 32))])
@@ -171,21 +189,21 @@ def forward(plan, state, x):
     assert signals.pres[0].shape == (100, 64) and signals.zs[0].shape == (100, 32)
     ```
     """
-    record = Signals([], [], [], [], [], [])
+    record = Signals([], [], [], [])
     for layer, arrays in zip(plan.layers, state, strict=True):
-        passage = layer.receive(x)
-        a = product(passage.examples, arrays["w"])
-        mean = ops.mean(a, axis=0)
-        variance = ops.mean(ops.square(a - mean), axis=0)
-        z = a if layer.epsilon is None else (a - mean) * ops.rsqrt(variance + layer.epsilon)
+        a = product(x, arrays["w"])
+        z = a if layer.epsilon is None else _batch_norm(a, layer.epsilon)
         z = z * arrays["gain"] + arrays["b"] if "gain" in arrays else z + arrays["b"]
         y = layer.activation(z)
-        x = layer.emit(y, x)
-        for values, value in zip(
-            record, (passage.examples, z, y, mean, variance, passage), strict=True
-        ):
+        for values, value in zip(record, (x, z, y, None), strict=True):
             values.append(value)
+        x = y
     return record
+
+
+def _batch_norm(a, epsilon):
+    centred = a - ops.mean(a, axis=0)
+    return centred * ops.rsqrt(ops.mean(ops.square(centred), axis=0) + epsilon)
 
 
 def layer_signals(spec, theta, state, signals, hs, i, direction):
@@ -205,11 +223,10 @@ def layer_signals(spec, theta, state, signals, hs, i, direction):
     """
     hidden = {}
     if spec.neuron_network:
-        h_lower, h_upper = lower_hidden_states(signals, hs, i), hs[i + 1]
         hidden = dict(
-            h_upper=h_upper,
-            rows_lower=readout_rows(theta, direction, spec.terms, "lower", h_lower),
-            rows_upper=readout_rows(theta, direction, spec.terms, "upper", h_upper),
+            h_upper=hs[i + 1],
+            rows_lower=readout_rows(theta, direction, spec.terms, "lower", hs[i]),
+            rows_upper=readout_rows(theta, direction, spec.terms, "upper", hs[i + 1]),
         )
     return LayerSignals(
         w=column_rms_one(state[i]["w" if direction == "forward" else "v"]),
@@ -220,9 +237,9 @@ def layer_signals(spec, theta, state, signals, hs, i, direction):
     )
 
 
-def _published(spec, theta, plan, state, signals, hs, learning_rate):
+def _published(spec, theta, layers, state, signals, hs, learning_rate):
     new_state = []
-    for i, layer in enumerate(plan.layers):
+    for i, layer in enumerate(layers):
         see = functools.partial(layer_signals, spec, theta, state, signals, hs, i)
         new_state.append(_published_layer(spec, theta, layer, state[i], see, learning_rate))
     return tuple(new_state)

@@ -3,10 +3,44 @@
 Meta-training differentiates through many updates of such networks, so their weights are tensors.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 from keras import activations, ops
 
 from keras_learned_rule.checks import check, integer
-from keras_learned_rule.network.plan import Passage, Plan, UnitLayer, same
+
+
+@dataclass(frozen=True)
+class UnitLayer:
+    """Weights, optional batch normalisation and nonlinearity, taken as one layer of units.
+
+    `z = batch_norm(x @ w) + b` enters the nonlinearity and `activation(z)` leaves it.
+
+    Attributes:
+        activation: Maps z `[E, n_upper]` to the same shape, written in `keras.ops`.
+        epsilon: Added to the batch variance by batch normalisation, or None where there is none.
+        learns_bias: Whether the rule may change the bias. Defaults to `True`.
+    """
+
+    activation: Callable[[Any], Any]
+    epsilon: float | None
+    learns_bias: bool = True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What network the rule trains. Static: it decides the trace and holds no arrays.
+
+    Attributes:
+        layers: What learns, bottom-up, such as `UnitLayer`; the last one gives the embedding.
+        whole_examples: Whether every layer sees all examples as one row of numbers each, and not
+            as positions, such as those of a convolution. Defaults to `True`.
+    """
+
+    layers: tuple[Any, ...]
+    whole_examples: bool = True
 
 
 def mlp_plan(layers, activation="relu", batch_norm=True, epsilon=1e-3):
@@ -26,7 +60,7 @@ def mlp_plan(layers, activation="relu", batch_norm=True, epsilon=1e-3):
 
     Example:
     ```python
-    from keras_learned_rule.network.mlp import mlp_plan
+    from keras_learned_rule.rule.mlp import mlp_plan
 
     plan = mlp_plan(5)  # 4 hidden layers and the embedding, relu, batch norm
     assert len(plan.layers) == 5
@@ -34,11 +68,7 @@ def mlp_plan(layers, activation="relu", batch_norm=True, epsilon=1e-3):
     """
     check("layers", layers, integer(least=1))
     unit = activations.get(activation)
-    epsilon = epsilon if batch_norm else None
-    return Plan(
-        tuple(UnitLayer(f"dense_{i}", unit, epsilon, True, _pass_on, _keep) for i in range(layers)),
-        whole_examples=True,
-    )
+    return Plan((UnitLayer(unit, epsilon if batch_norm else None),) * layers)
 
 
 def init_mlp_state(normals, backward_normals=None):
@@ -62,7 +92,7 @@ def init_mlp_state(normals, backward_normals=None):
     Example:
     ```python
     import keras
-    from keras_learned_rule.network.mlp import init_mlp_state
+    from keras_learned_rule.rule.mlp import init_mlp_state
 
     widths = (196, 128, 32)
     draws = [keras.random.normal(shape) for shape in zip(widths[:-1], widths[1:])]
@@ -79,12 +109,3 @@ def init_mlp_state(normals, backward_normals=None):
 
 def _unit_columns(matrix):
     return matrix * ops.rsqrt(ops.sum(ops.square(matrix), axis=0, keepdims=True))
-
-
-def _pass_on(x):
-    return Passage(x, same, same)
-
-
-def _keep(y, x):
-    del x
-    return y

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_learned_rule.network.mlp import init_mlp_state, mlp_plan
+from keras_learned_rule.rule.mlp import init_mlp_state, mlp_plan
 from keras_learned_rule.rule.update import forward
 
 SHAPES = [(6, 5), (5, 3)]
@@ -44,12 +44,6 @@ def test_columns_have_unit_norm_and_keep_their_direction():
 
 def test_without_backward_weights():
     assert [set(arrays) for arrays in init_mlp_state(draws(1))] == [{"w", "b"}] * 2
-
-
-def test_signals_pass_unchanged():
-    passage = mlp_plan(2).layers[1].receive(np.ones((3, 5), "float32"))
-    signal = np.random.default_rng(0).normal(size=(3, 5, 2))
-    assert passage.down(signal) is passage.up(signal) is signal
 
 
 def test_a_perceptron_without_layers():
