@@ -55,7 +55,6 @@ SLOW = (
     "test_docstrings::test_example?keras_learned_rule.fit.probe.*",
     "test_fit_model::test_loaded_model_goes_on_where_it_stopped?rule1]",
     "test_fit_replay::test_a_fit_equals_the_update_by_hand_over_filled_batches?*jit_compile*",
-    "test_plastic_layers::test_a_convolution_learns*?rule1]",
     "test_fit_inputs::test_sparse_examples?csr_matrix]",
     "test_fit_inputs::test_sparse_examples?bcoo]",
     "test_fit_midway::test_the_fit_goes_on_by_the_rule?on_test*",

@@ -188,6 +188,19 @@ WRONG = {
         lambda: (keras.Sequential([keras.Input((4,)), layers.ReLU()]), ()),
         "Received: no layer with weights",
     ),
+    "an offset with a constraint": (
+        lambda: (
+            keras.Sequential(
+                [
+                    keras.Input((4,)),
+                    layers.Dense(3),
+                    layers.LayerNormalization(beta_constraint="non_neg", name="norm"),
+                ]
+            ),
+            (),
+        ),
+        r"'norm' has a constraint.*freeze=\('norm',\)",
+    ),
     "units that become fewer": (
         lambda: (keras.Sequential([keras.Input((4,)), layers.Dense(6, "glu", name="gated")]), ()),
         r"layer 'gated' must keep the number of units.*Received: 6 units in, 3 out",

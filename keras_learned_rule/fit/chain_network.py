@@ -15,7 +15,7 @@ class ChainNetwork(SiteNetwork):
 
     Args:
         scaled: What `scaled_on_the_way` returns for them.
-        options: Further arguments of `SiteNetwork`.
+        **options: Arguments of `SiteNetwork`.
     """
 
     def __init__(self, scaled, **options):
@@ -31,8 +31,8 @@ class ChainNetwork(SiteNetwork):
             xs=[own.y for own in seen],
             factors=factors.found(),
         )
-        layers_ = self._sites.learning
-        return seen, network_update(self._spec, theta, layers_, state, signals, learning_rate)
+        sites = self._sites.learning
+        return seen, network_update(self._spec, theta, sites, state, signals, learning_rate)
 
 
 class _Factors:

@@ -16,7 +16,7 @@ class SiteNetwork:
 
     Args:
         model: The `keras.Model`.
-        spec: `RuleSpec` of a compact rule without a neuron network.
+        spec: `RuleSpec` of a compact rule without a neuron network, for which see `ChainNetwork`.
         sites: `Sites` of the model.
         limit: How many positions a site looks at, see `watch`.
         seed: Non-negative integer, of the draws of positions.

@@ -10,6 +10,7 @@ from keras import layers
 from keras_learned_rule.model import kinds  # noqa: F401 (registers the kinds)
 from keras_learned_rule.model.arguments import check_names
 from keras_learned_rule.model.behind import end_of, look_behind
+from keras_learned_rule.model.kinds.base import check_plain
 from keras_learned_rule.model.places import Places
 from keras_learned_rule.model.registry import kind_of, learning_layers
 from keras_learned_rule.model.site import Site, Use
@@ -85,6 +86,8 @@ def find_sites(model, inputs, freeze=()):
     for layer, (kind, behind) in found.items():
         # The offset of a normalisation that is used twice learns with the first weights only.
         site = _site(kind, calls[layer], behind, places.of(layer), [*left, *norms])
+        if site.norm is not None and site.bias is not None:
+            check_plain(site.norm)
         learning.append(site)
         norms.append(site.norm)
     for layer in weighted:

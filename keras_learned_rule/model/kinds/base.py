@@ -41,7 +41,7 @@ class Kind:
 
     def check(self):
         """Raises ValueError for a layer with a constraint, LoRA or quantised weights."""
-        _check_plain(self.layer)
+        check_plain(self.layer)
 
     def matrix(self, kernel):
         """A kernel as a matrix `[n_lower, n_upper]`."""
@@ -91,13 +91,14 @@ class Kind:
         return ops.moveaxis(x, 1, -1) if self._channels_first else x
 
 
-def _check_plain(layer):
+def check_plain(layer):
+    """Raises ValueError for a layer with a constraint, LoRA or quantised weights."""
     problem = None
     if getattr(layer, "quantization_mode", None) is not None:
         problem = f"is quantised ({layer.quantization_mode})"
     elif getattr(layer, "lora_enabled", False):
         problem = "has LoRA enabled"
-    elif any(getattr(layer, f"{name}_constraint", None) for name in ("kernel", "bias")):
+    elif any(getattr(layer, f"{name}_constraint", None) for name in ("kernel", "bias", "beta")):
         problem = "has a constraint, which the rule would not keep"
     if problem:
         raise ValueError(
