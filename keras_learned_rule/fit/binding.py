@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import keras
@@ -156,8 +156,10 @@ class RuleBinding:
             if name in initial
         }
         teacher = {key: self.memory.teacher[key] for key in initial.get("teacher", ())}
-        made = functools.partial(ChainNetwork, scaled) if spec.neuron_network else SiteNetwork
-        self.network: SiteNetwork = made(
+        make: Callable[..., SiteNetwork] = SiteNetwork
+        if spec.neuron_network:
+            make = functools.partial(ChainNetwork, scaled)
+        self.network = make(
             model=model,
             spec=spec,
             sites=sites,

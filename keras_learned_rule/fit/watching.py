@@ -30,7 +30,7 @@ def watch(model, sites, warm, x, limit, seed, step):
     Args:
         model: The `keras.Model`.
         sites: `Sites` of it.
-        warm: `WarmMomentum` of it.
+        warm: `WarmMomentum` of it, or what makes calls in place of one.
         x: The batch, in the structure of the model's inputs.
         limit: How many positions a site looks at, at most, or None for all. Whole examples are
             never left out.
