@@ -13,7 +13,7 @@ from keras_learned_rule.fit.memory import initial_backward_weights
 from keras_learned_rule.rule.mlp import Plan, UnitLayer
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.theta import init_theta
-from keras_learned_rule.rule.update import inner_rate, unsupervised_update, with_memory
+from keras_learned_rule.rule.update import forward, inner_rate, unsupervised_update, with_memory
 from keras_learned_rule.rule.update_rule import UpdateRule
 
 FEATURES = 10
@@ -160,10 +160,11 @@ def weights_by_hand(model, rule, steps, schedule=None, backward=(), teacher=()):
         The final state; the model is left alone.
     """
     plan = Plan((UnitLayer(ops.relu, 1e-3), UnitLayer(ops.tanh, None)))
-    state = [
-        {"w": ops.copy(kernel), "b": ops.copy(bias), **({} if gamma is None else {"gain": gamma})}
-        for kernel, bias, gamma in learning(model)
-    ]
+    state = arrays_of(model)
+    if not model.get_layer("first").trainable:
+        below, plan = Plan(plan.layers[:1]), Plan(plan.layers[1:])
+        steps = [forward(below, state[:1], ops.convert_to_tensor(x)).xs[-1] for x in steps]
+        state = state[1:]
     for layer, v in zip(state, backward, strict=False):
         layer["v"] = ops.copy(v)
     state = with_memory(rule.spec, state, teacher)
@@ -178,15 +179,17 @@ def weights_by_hand(model, rule, steps, schedule=None, backward=(), teacher=()):
 
 
 def assert_model_has(model, state, tolerance=2e-5):
-    for (kernel, bias, _), layer in zip(learning(model), state, strict=True):
-        np.testing.assert_allclose(kernel, layer["w"], rtol=tolerance, atol=tolerance)
-        np.testing.assert_allclose(bias, layer["b"], rtol=tolerance, atol=tolerance)
+    for own, layer in zip(arrays_of(model)[-len(state) :], state, strict=True):
+        np.testing.assert_allclose(own["w"], layer["w"], rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(own["b"], layer["b"], rtol=tolerance, atol=tolerance)
 
 
-def learning(model):
-    """(kernel, bias, gain) of the two layers of `network()`."""
+def arrays_of(model):
+    """The rule's state of the two layers of `network()`, but for what the rule remembers."""
     first, norm, embedding = (model.get_layer(name) for name in ("first", "norm", "embedding"))
-    return (first.kernel, norm.beta, norm.gamma), (embedding.kernel, embedding.bias, None)
+    low = {"w": first.kernel, "b": norm.beta, "gain": norm.gamma}
+    high = {"w": embedding.kernel, "b": embedding.bias}
+    return [{name: ops.copy(array) for name, array in layer.items()} for layer in (low, high)]
 
 
 def arrays(model):

@@ -122,7 +122,7 @@ def test_a_frozen_model_does_not_learn_but_predicts_after_loading(tmp_path):
     changes(model)
     model.trainable = False
     model.compile()
-    with pytest.raises(ValueError, match="no layer that can learn"):
+    with pytest.raises(ValueError, match="nothing that can learn"):
         changes(model)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
