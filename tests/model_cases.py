@@ -47,24 +47,47 @@ def towers():
     return keras.Model({"user": user, "item": item}, {"match": layers.Dot(1)([u, i]), "user": u})
 
 
+def autoencoder():
+    """A convolutional encoder, a code, and the way back."""
+    encoded = keras.Input((8, 8, 2))
+    x = layers.Conv2D(6, 3, strides=2, padding="same", activation="relu", name="encode")(encoded)
+    code = layers.Dense(5, name="code")(layers.Flatten()(x))
+    encoder = keras.Model(encoded, code, name="encoder")
+    decoded = keras.Input((5,))
+    x = layers.Reshape((4, 4, 3))(layers.Dense(48, "relu", name="decode")(decoded))
+    x = layers.Conv2DTranspose(2, 3, strides=2, padding="same", name="pixels")(x)
+    decoder = keras.Model(decoded, x, name="decoder")
+    return keras.Sequential([keras.Input((8, 8, 2)), encoder, decoder])
+
+
 def transformer():
-    """One block of a vision transformer."""
+    """Two blocks of a vision transformer."""
     x = inputs = keras.Input((8, 8, 3))
     x = layers.Reshape((16, 8))(layers.Conv2D(8, 2, strides=2, name="patches")(x))
-    h = layers.LayerNormalization(name="before")(x)
-    x = layers.Add()([x, layers.MultiHeadAttention(2, 4, name="attention")(h, h)])
-    h = layers.Dense(12, "gelu", name="up")(layers.LayerNormalization(name="between")(x))
-    x = layers.Add()([x, layers.Dense(8, name="down")(h)])
+    for i in range(2):
+        h = layers.LayerNormalization()(x)
+        x = layers.Add()([x, layers.MultiHeadAttention(2, 4)(h, h)])
+        h = layers.LayerNormalization()(x)
+        h = layers.Dense(8, name=f"down_{i}")(layers.Dense(12, "gelu", name=f"up_{i}")(h))
+        x = layers.Add()([x, h])
     return keras.Model(inputs, layers.Dense(3, name="head")(layers.GlobalMaxPooling1D()(x)))
 
 
 def text():
-    """Token numbers through an embedding, a convolution and an LSTM."""
+    """Token numbers through an embedding, convolutions and the largest of all positions."""
     x = inputs = keras.Input((7,), dtype="int32")
-    x = layers.Conv1D(5, 3, padding="causal", activation="relu", name="words")(
-        layers.Embedding(20, 4, name="tokens")(x)
-    )
-    x = layers.Dense(6, "tanh", name="code")(layers.LSTM(5, name="memory")(x))
+    x = layers.Embedding(20, 4, name="tokens")(x)
+    x = layers.Conv1D(5, 3, padding="causal", activation="relu", name="words")(x)
+    x = layers.Conv1D(6, 3, activation="relu", name="phrases")(x)
+    x = layers.Dense(2, "softmax", name="classes")(layers.GlobalMaxPooling1D()(x))
+    return keras.Model(inputs, x)
+
+
+def lstm():
+    """A classifier of token numbers that are padded with zeros."""
+    x = inputs = keras.Input((7,), dtype="int32")
+    x = layers.LSTM(5, name="memory")(layers.Embedding(20, 4, mask_zero=True, name="tokens")(x))
+    x = layers.Dense(6, "tanh", name="code")(x)
     return keras.Model(inputs, layers.Dense(2, activation="softmax", name="classes")(x))
 
 
@@ -118,8 +141,14 @@ LEARNING = {
     grouped_cnn: ["grouped", "pointwise", "embedding"],
     siamese: ["hidden", "code"],
     towers: ["item_code", "user_hidden", "user_code"],
-    transformer: ["patches", "query", "key", "value", "attention_output", "up", "down"],
-    text: ["words", "code"],
+    autoencoder: ["encode", "code", "decode"],
+    transformer: [
+        "patches",
+        *2 * ["query", "key", "value", "attention_output"],
+        *(f"{name}_{i}" for name in ("up", "down") for i in range(2)),
+    ],
+    text: ["words", "phrases"],
+    lstm: ["code"],
     unet: ["down", "bottom", "out"],
     subclassed: ["first", "dense", "dense", "last"],
 }

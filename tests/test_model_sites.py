@@ -33,7 +33,7 @@ def test_what_learns_of_models_of_every_form(make):
 
 def test_layers_that_stay_say_why():
     assert left_of(cases.residual_cnn()) == {"classes": "a head"}
-    assert left_of(cases.text())["lstm_cell"] == "inside 'memory'"
+    assert left_of(cases.lstm())["lstm_cell"] == "inside 'memory'"
     assert left_of(cases.text())["tokens"] == "of a kind that does not learn"
     assert left_of(cases.unet())["up"] == "of a kind that does not learn"
 
@@ -62,7 +62,7 @@ def test_the_slopes_of_a_prelu_are_averaged_over_positions():
 
 def test_a_sum_is_normalised_for_what_comes_next():
     found = by_name(cases.transformer())
-    assert found["attention_output"].norm is None and found["down"].norm is None
+    assert found["attention_output"].norm is None and found["down_0"].norm is None
 
 
 def test_places_in_a_residual_network():
