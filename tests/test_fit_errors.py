@@ -165,6 +165,7 @@ def test_unknown_layer_to_freeze():
         (dict(total_steps=0), "total_steps must be None or an integer of at least 1. Received: 0"),
         (dict(total_steps=1.5), "Received: 1.5"),
         (dict(total_steps=True), "Received: True"),
+        (dict(log_layers=1), "log_layers must be True or False. Received: 1"),
         (dict(probe=np.ones(3)), "pair"),
         (dict(probe=(3, 4)), "same length. Received: None and None"),
         (dict(probe=(np.ones((4, 2)), [0, 0, 1, 1])), "more than shots=10"),
@@ -175,7 +176,8 @@ def test_wrong_arguments(options, match):
     with pytest.raises(ValueError, match=match):
         LearnedRule(**options)
     if "probe" not in options:
-        for make in (RuleBinding, LearnedRuleModel):
+        makers = [LearnedRuleModel] if "log_layers" in options else [RuleBinding, LearnedRuleModel]
+        for make in makers:
             with pytest.raises(ValueError, match=match):
                 make(cases.network(), **options)
 

@@ -10,6 +10,7 @@ from fit_cases import BATCH
 from keras import layers
 
 from keras_learned_rule.fit.callback import LearnedRule
+from keras_learned_rule.fit.model import LearnedRuleModel
 from keras_learned_rule.fit.probe import FewShotProbe
 from keras_learned_rule.fit.readout import few_shot_accuracy
 from keras_learned_rule.fit.step import effective_rank
@@ -121,11 +122,29 @@ def test_logs_are_means_over_the_epoch():
             units = [np.array(layer["w"]) for layer in (before, after)]
             units = [w / np.linalg.norm(w, axis=0) for w in units]
             turns.append(np.sqrt(np.mean(np.sum((units[1] - units[0]) ** 2, axis=0))))
-        sizes.append(np.mean(turns))
+        sizes.append(turns)
+    callback = LearnedRule(rule, replay=0, log_layers=True)
+    logs = model.fit(x, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[callback]).history
+    np.testing.assert_allclose(logs["update_size"], [np.mean(sizes)], rtol=1e-4)
+    found = [logs[f"update_size/{name}"][0] for name in ("first", "embedding")]
+    np.testing.assert_allclose(found, np.mean(sizes, axis=0), rtol=1e-4)
+
+
+def test_layers_of_equal_names_and_layers_that_stop_learning_are_logged():
+    inputs = [keras.Input((cases.FEATURES,)) for _ in "ab"]
+    towers = [keras.Model(x, layers.Dense(4, name="code")(x)) for x in inputs]
+    chain = keras.Model(inputs, [tower(x) for tower, x in zip(towers, inputs, strict=True)])
+    x = [cases.examples()] * 2
+    model = LearnedRuleModel(chain, cases.compact_rule(), log_layers=True)
+    model.compile()
+
+    def freeze(model):
+        towers[1].trainable = False
+
     history = model.fit(
-        x, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[LearnedRule(rule, replay=0)]
-    )
-    np.testing.assert_allclose(history.history["update_size"], [np.mean(sizes)], rtol=1e-4)
+        x, epochs=2, verbose=0, callbacks=[cases.Meddler("on_epoch_end", freeze)]
+    ).history
+    assert len(history["update_size/code"]) == 2 and len(history["update_size/code_1"]) == 1
 
 
 def test_update_size_does_not_see_the_initial_scale():

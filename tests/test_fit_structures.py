@@ -8,7 +8,14 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
-from keras_learned_rule import FewShotProbe, LearnedRule, RuleBinding, few_shot_accuracy
+from keras_learned_rule import (
+    FewShotProbe,
+    LearnedRule,
+    LearnedRuleModel,
+    RuleBinding,
+    few_shot_accuracy,
+)
+from keras_learned_rule.fit import inputs
 from keras_learned_rule.fit.replay import Replay
 from keras_learned_rule.fit.step import effective_rank, learned_rule_step
 from keras_learned_rule.model.inputs import model_inputs
@@ -177,18 +184,27 @@ def test_a_subclassed_model_that_takes_other_dtypes_is_wrapped():
     with pytest.raises(ValueError, match="State their dtypes by a functional model") as error:
         RuleBinding(model, RULE)
     assert "no bytes" in str(error.value.__cause__)
-    inputs = keras.Input((4,), dtype="uint8")
-    binding = RuleBinding(keras.Model(inputs, model(inputs)), RULE)
+    pixels = keras.Input((4,), dtype="uint8")
+    binding = RuleBinding(keras.Model(pixels, model(pixels)), RULE)
     assert learned_rule_step(binding, x)["applied"] == 1
 
 
 @pytest.mark.parametrize("dtype", ["int32", "uint8", "bool", "float16"])
 def test_replay_keeps_in_what_a_gpu_can_update(dtype):
-    inputs = {"a": keras.KerasTensor((None, 1), dtype), "b": keras.KerasTensor((None, 2))}
-    replay = Replay(6, inputs, seed=0)
+    tensors = {"a": keras.KerasTensor((None, 1), dtype), "b": keras.KerasTensor((None, 2))}
+    replay = Replay(6, tensors, seed=0)
     kept = {"a": tf.ones((3, 1), dtype), "b": tf.fill((3, 2), 0.5)}
     replay.keep(kept, applied=True)
     filled = replay.fill({"a": tf.zeros((2, 1), dtype), "b": tf.zeros((2, 2))}, step=1)
     assert filled["a"].dtype == dtype and filled["b"].dtype == "float32"
     np.testing.assert_array_equal(np.array(filled["a"][:, 0], "float32"), [0, 0, 1, 1, 1, 1])
     assert {v.dtype.name for v in replay._kept} <= {"int64", "float32"}
+
+
+def test_a_subclassed_model_is_asked_once_what_it_is_called_with(monkeypatch):
+    model, asked = cases.subclassed(), []
+    monkeypatch.setattr(inputs, "model_inputs", lambda m: asked.append(m) or model_inputs(m))
+    x = cases.batch(model_inputs(model))
+    fitted(model, x, validation_data=(x,))
+    LearnedRuleModel(model, RULE)
+    assert asked == [model] * 2

@@ -8,6 +8,7 @@ import pytest
 from keras import layers
 
 from keras_learned_rule import LearnedRule
+from keras_learned_rule.model.inputs import model_inputs
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +93,18 @@ def test_a_rule_with_a_neuron_network_says_what_fit_says():
 def test_a_batch_size_that_is_none():
     with pytest.raises(ValueError, match="batch_size must be an integer of at least 1"):
         printed(cases.siamese(), batch_size=0)
+
+
+def test_after_a_fit_the_mean_update_size_of_its_last_epoch_is_shown():
+    model, x = cases.towers(), cases.batch(model_inputs(cases.towers()))
+    rule = LearnedRule(fit_cases.compact_rule(), log_layers=True)
+    model.compile()
+    options = dict(batch_size=8, epochs=2, verbose=0, callbacks=[rule])
+    history = model.fit(x, validation_data=(x,), **options).history
+    lines = []
+    rule.summary(model, print_fn=lines.append)
+    for name in ("user_hidden", "user_code", "item_code"):
+        last = history[f"update_size/{name}"][-1]
+        assert float(row(lines[0], name)[-1]) == pytest.approx(last, rel=0.06)
+    rule.summary(cases.towers(), print_fn=lines.append)
+    assert "update size" in lines[0] and "update size" not in lines[1]

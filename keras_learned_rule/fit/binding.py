@@ -97,6 +97,7 @@ class RuleBinding:
             total.
         replay: `Replay`, earlier examples.
         guard: `Guard`, which keeps non-finite numbers out of the weights.
+        kernels: List of the variables that learn, one a layer.
         network: `SiteNetwork` or, for a rule with a neuron network, `ChainNetwork`.
 
     Raises:
@@ -139,6 +140,7 @@ class RuleBinding:
         self.input = InputForm(model)
         sites, plan, scaled = read_network(model, spec, self.input.tensors, freeze)
         self._model, self._sites = model, sites.learning
+        self.kernels = [site.kernel for site in sites.learning]
         self._trainable = _trainable_state(model)
         self.check_weights()
         least = resolve_replay(replay, spec, model, self.input.tensors)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import keras
 from numpy.typing import ArrayLike
 
-from keras_learned_rule.checks import check, integer
+from keras_learned_rule.checks import check, flag, integer
 from keras_learned_rule.fit import checks
 from keras_learned_rule.fit.binding import RuleBinding, resolve_rule
 from keras_learned_rule.fit.memory import RuleMemory, several_rules
@@ -92,6 +92,8 @@ class LearnedRule(FitWatch):
         examples: How many positions a layer with several a batch example looks at in a step, such
             as a convolution: drawn anew each step. None for all; "auto" is 4,096.
             Defaults to `"auto"`.
+        log_layers: Whether logs also hold "update_size/" with the path of a layer, for each that
+            learns. Defaults to `False`.
 
     Attributes:
         rule: The `UpdateRule`.
@@ -138,6 +140,7 @@ class LearnedRule(FitWatch):
         seed: int = 0,
         replay: ReplaySize = "auto",
         examples: PositionLimit = "auto",
+        log_layers: bool = False,
     ) -> None:
         super().__init__()
         checks.check_freeze(freeze)
@@ -145,15 +148,18 @@ class LearnedRule(FitWatch):
         check("seed", seed, integer(least=0))
         checks.check_replay(replay)
         checks.check_examples(examples)
+        check("log_layers", log_layers, flag())
         self.rule = resolve_rule(rule)
         self.freeze = freeze
         self.total_steps = total_steps
         self.seed = seed
         self.replay = replay
         self.examples = examples
+        self.log_layers = log_layers
         self._probe = None if probe is None else _probe(probe)
         self.memory = None
         self._takeover = None
+        self._monitor = None
 
     def summary(
         self,
@@ -162,6 +168,9 @@ class LearnedRule(FitWatch):
         print_fn: Callable[[str], None] | None = None,
     ) -> None:
         """Prints what the rule will train of a model, and what stays as it is and why.
+
+        After a fit of the model a column says how far a step turned the weights of a unit of each
+        layer, mean over the last epoch, in radians.
 
         The memory is that of examples, new weights and running means of the layers that learn, and
         of replay; a teacher and the forward pass of the model itself are not in it. It is not
@@ -186,8 +195,9 @@ class LearnedRule(FitWatch):
         ```
         """
         check("batch_size", batch_size, integer(least=1))
+        sizes = self._monitor and self._monitor.layer_sizes
         text = summarised(
-            model, self.rule.spec, self.freeze, self.replay, self.examples, batch_size
+            model, self.rule.spec, self.freeze, self.replay, self.examples, batch_size, sizes
         )
         (print_fn or print)(text)
 
@@ -212,7 +222,8 @@ class LearnedRule(FitWatch):
         super().on_train_begin(logs)
         self._schedule = Schedule(self.rule.spec, self.memory, self.total_steps, self.params)
         self._begun = False
-        self._monitor = Monitor(self.model, self.model)
+        form = self._binding.input
+        self._monitor = Monitor(self.model, self.model, form, self.log_layers)
         self._takeover = Takeover(self.model, self._step(), self._monitor.test_step, self._detach)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
@@ -238,7 +249,7 @@ class LearnedRule(FitWatch):
     def on_test_begin(self, logs: Logs = None) -> None:
         """Takes validation inside the fit over."""
         if self._takeover is not None:
-            self._monitor.reset()
+            self._monitor.begin_validation()
             self._takeover.begin_validation()
 
     def on_test_batch_begin(self, batch: int, logs: Logs = None) -> None:

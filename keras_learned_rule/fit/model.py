@@ -6,8 +6,10 @@ from typing import Any
 
 import keras
 
+from keras_learned_rule.checks import check, flag
 from keras_learned_rule.fit import checks
 from keras_learned_rule.fit.binding import RuleBinding, resolve_rule
+from keras_learned_rule.fit.inputs import InputForm
 from keras_learned_rule.fit.memory import RuleMemory
 from keras_learned_rule.fit.monitor import COMPILED_METRICS, Monitor
 from keras_learned_rule.fit.watch import FitWatch
@@ -41,6 +43,8 @@ class LearnedRuleModel(keras.Model):
             kept for it are not saved. Defaults to `"auto"`.
         examples: How many positions a layer looks at in a step, see `LearnedRule`. Defaults to
             `"auto"`.
+        log_layers: Whether logs hold the update size of each layer, see `LearnedRule`. Defaults to
+            `False`.
 
     Raises:
         ValueError: An argument is wrong, or the rule cannot train `chain` or its weights; the
@@ -69,12 +73,14 @@ class LearnedRuleModel(keras.Model):
         seed: int = 0,
         replay: ReplaySize = "auto",
         examples: PositionLimit = "auto",
+        log_layers: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         checks.check_freeze(freeze)
+        check("log_layers", log_layers, flag())
         self.chain = chain
-        self._rule = resolve_rule(rule)
+        self._rule, self._log_layers = resolve_rule(rule), log_layers
         self._settings = {
             "total_steps": total_steps,
             "freeze": list(freeze),
@@ -88,7 +94,8 @@ class LearnedRuleModel(keras.Model):
         frozen = getattr(chain, "weights", None) and not chain.trainable_variables
         if not frozen:
             self._bind()
-        self._monitor = Monitor(self, self.chain)
+        form = InputForm(self.chain) if frozen else self._binding.input
+        self._monitor = Monitor(self, self.chain, form, log_layers)
 
     @property
     def input_shape(self) -> Any:
@@ -148,7 +155,8 @@ class LearnedRuleModel(keras.Model):
             "provenance": self._rule.provenance,
         }
         chain = keras.saving.serialize_keras_object(self.chain)
-        return {"name": self.name, "chain": chain, "rule": rule, **self._settings}
+        own = {"name": self.name, "chain": chain, "rule": rule, "log_layers": self._log_layers}
+        return {**own, **self._settings}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "LearnedRuleModel":

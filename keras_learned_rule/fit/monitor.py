@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_learned_rule.fit.inputs import InputForm
+from keras_learned_rule.fit.layer_sizes import LayerSizes
 from keras_learned_rule.fit.step import effective_rank, learned_rule_step
 
 # The name under which Keras lists the metrics given to `compile`.
@@ -20,23 +20,30 @@ class Monitor:
         model: The compiled model whose metrics to report.
         chain: The chain that the rule trains: the model itself, or a part of it that takes the
             same input.
+        form: `InputForm` of the chain.
+        log_layers: Whether the logs hold the update size of each layer, too.
 
     Attributes:
         metrics: The means; validation uses the second.
+        layer_sizes: The first of them, `LayerSizes`.
     """
 
-    def __init__(self, model, chain):
+    def __init__(self, model, chain, form, log_layers):
         self._model, self._chain = model, chain
-        self._input = InputForm(chain)
+        self._input = form
         with model.distribute_strategy.scope():
-            self._update_size = keras.metrics.Mean("update_size")
+            self.layer_sizes = LayerSizes(chain, log_layers)
             self._effective_rank = keras.metrics.Mean("effective_rank")
-        self.metrics = [self._update_size, self._effective_rank]
+        self.metrics = [self.layer_sizes, self._effective_rank]
 
     def reset(self):
         """Starts new means."""
         for metric in self.metrics:
             metric.reset_state()
+
+    def begin_validation(self):
+        """Starts new means of what validation reports; those of training stay."""
+        self._effective_rank.reset_state()
 
     def train_step(self, binding, data):
         """One step of the rule on a batch as Keras passes it; labels are not used.
@@ -50,8 +57,8 @@ class Monitor:
         """
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         logs = learned_rule_step(binding, x)
-        for metric in self.metrics:
-            metric.update_state(logs[metric.name], sample_weight=logs["applied"])
+        self.layer_sizes.update_state(binding.kernels, logs["update_sizes"], logs["applied"])
+        self._effective_rank.update_state(logs["effective_rank"], sample_weight=logs["applied"])
         return self._results(self.metrics, x, y, sample_weight)
 
     def test_step(self, data):
@@ -62,7 +69,10 @@ class Monitor:
         return self._results([self._effective_rank], x, y, sample_weight)
 
     def _results(self, metrics, x, y, sample_weight):
-        results = {metric.name: metric.result() for metric in metrics}
+        results = {}
+        for metric in metrics:
+            result = metric.result()
+            results |= result if isinstance(result, dict) else {metric.name: result}
         return {**results, **self._compiled_metrics(x, y, sample_weight)}
 
     def _compiled_metrics(self, x, y, sample_weight):

@@ -27,8 +27,9 @@ def learned_rule_step(binding: RuleBinding, x: Tensor) -> Tensors:
             names of the inputs count, or the only one.
 
     Returns:
-        A dict of scalar float32 tensors: "update_size", how far the step turned the weights of a
-        unit (see `turn`), mean over layers; "effective_rank", the participation ratio of the
+        A dict of float32 tensors, scalars but for one: "update_size", how far the step turned the
+        weights of a unit (see `turn`), mean over layers; "update_sizes", the same of each layer,
+        in the order of `binding.kernels`; "effective_rank", the participation ratio of the
         embedding's covariance in this batch, as filled up, between 1 and the number of output
         units; and "applied", 1 if the weights were changed and else 0.
 
@@ -72,12 +73,10 @@ def learned_rule_step(binding: RuleBinding, x: Tensor) -> Tensors:
     binding.replay.keep(x, applied)
     # Not simply 1: where TensorFlow runs ahead of the end of the data, that would still be added.
     memory.steps_done.assign_add(ops.cast(binding.guard.healthy(), memory.steps_done.dtype))
+    turns = [turn(old["w"], new["w"]) for old, new in zip(proposal.before, after, strict=True)]
     logs = {
-        "update_size": ops.mean(
-            ops.stack(
-                [turn(old["w"], new["w"]) for old, new in zip(proposal.before, after, strict=True)]
-            )
-        ),
+        "update_size": ops.mean(ops.stack(turns)),
+        "update_sizes": ops.stack(turns),
         "effective_rank": effective_rank(proposal.embedding),
     }
     logs = {name: ops.where(applied, value, 0.0) for name, value in logs.items()}

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_learned_rule.fit.binding import positions_limit, read_network
+from keras_learned_rule.fit.layer_sizes import path_in
 from keras_learned_rule.fit.replay import kept_bytes, resolve_replay
 from keras_learned_rule.model.inputs import model_inputs
 
@@ -15,7 +16,7 @@ _FLOAT_BYTES = 4
 _COLUMNS = ("layer", "learns", "inputs x units", "normalisation", "nonlinearity", "examples")
 
 
-def summarised(model, spec, freeze, replay, examples, batch_size):
+def summarised(model, spec, freeze, replay, examples, batch_size, sizes=None):
     """The table, and what memory a step needs where that is known.
 
     Args:
@@ -25,6 +26,7 @@ def summarised(model, spec, freeze, replay, examples, batch_size):
         replay: Likewise.
         examples: Likewise.
         batch_size: Positive integer, for which examples and memory are counted.
+        sizes: `LayerSizes` of a fit, or None. Defaults to `None`.
 
     Returns:
         A string of several lines.
@@ -36,12 +38,16 @@ def summarised(model, spec, freeze, replay, examples, batch_size):
     least = resolve_replay(replay, spec, model, inputs)
     filled, limit = max(batch_size, least), positions_limit(examples)
     sites, _, _ = read_network(model, spec, inputs, freeze)
-    rows, memory = _site_rows(sites, limit, filled), ""
+    rows, memory = _site_rows(model, sites, limit, filled), ""
     if not spec.neuron_network:
         numbers = sum(_numbers(site, limit, filled) for site in sites.learning)
         kept = _FLOAT_BYTES * numbers + kept_bytes(least, inputs)
         memory = _memory(batch_size, filled, kept)
-    return _table(f'The rule on model "{model.name}"', rows) + memory
+    columns = _COLUMNS
+    turned = [sizes and sizes.of(site.kernel) for site in sites.learning]
+    if any(turned):
+        columns, rows = (*_COLUMNS, "update size"), _with_sizes(rows, turned)
+    return _table(f'The rule on model "{model.name}"', columns, rows) + memory
 
 
 def step_examples(site, limit, batch_size):
@@ -60,18 +66,18 @@ def step_examples(site, limit, batch_size):
     return None if None in counts else sum(counts)
 
 
-def _site_rows(sites, limit, batch_size):
-    rows = [_learning_row(site, limit, batch_size) for site in sites.learning]
-    left = sites.left.items()
-    return rows + [(layer.path, f"no: {reason}", "", "", "", "") for layer, reason in left]
+def _site_rows(model, sites, limit, batch_size):
+    rows = [_learning_row(model, site, limit, batch_size) for site in sites.learning]
+    left = [(path_in(model, layer.path), reason) for layer, reason in sites.left.items()]
+    return rows + [(path, f"no: {reason}", "", "", "", "") for path, reason in left]
 
 
-def _learning_row(site, limit, batch_size):
+def _learning_row(model, site, limit, batch_size):
     lower, upper = site.matrix_shape
     groups = f"{site.kind.groups} x " if site.kind.groups > 1 else ""
     examples = step_examples(site, limit, batch_size)
     return (
-        site.kind.layer.path,
+        path_in(model, site.kind.layer.path),
         "yes",
         f"{groups}{lower:,} x {upper // site.kind.groups:,}",
         "" if site.norm is None else type(site.norm).__name__.removesuffix("Normalization"),
@@ -112,9 +118,16 @@ def _memory(batch_size, filled, kept):
     )
 
 
-def _table(title, rows):
+def _with_sizes(rows, turned):
+    # What learns comes first.
+    shown = ["" if size is None else f"{size:.2g}" for size in turned]
+    shown += [""] * (len(rows) - len(shown))
+    return [(*row, size) for row, size in zip(rows, shown, strict=True)]
+
+
+def _table(title, columns, rows):
     table = Table(title=title, title_justify="left")
-    for column in _COLUMNS:
+    for column in columns:
         table.add_column(column)
     for row in rows:
         table.add_row(*row)

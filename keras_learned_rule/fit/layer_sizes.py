@@ -1,0 +1,71 @@
+"""How far the weights of each layer turn, as a metric over an epoch."""
+
+import collections
+
+import keras
+from keras import ops
+
+
+class LayerSizes(keras.metrics.Metric):
+    """Means over steps of the update size of each set of weights, and their mean over layers.
+
+    Which weights learn may change between steps: there is room for all of a model.
+
+    Args:
+        model: The built model.
+        by_layer: Whether `result` has the means of single layers, too.
+    """
+
+    def __init__(self, model, by_layer):
+        super().__init__(name="update_size")
+        weights = model.weights
+        self._by_layer = by_layer
+        self._paths = _layer_paths(model)
+        self._places = {id(weight): place for place, weight in enumerate(weights)}
+        self._sum = self.add_variable((len(weights),), "zeros", name="sum")
+        self._steps = self.add_variable((len(weights),), "zeros", name="steps")
+        self._learning = {}
+
+    def update_state(self, kernels, sizes, sample_weight):
+        """Adds a step.
+
+        Args:
+            kernels: List of the variables that learn.
+            sizes: Tensor `[len(kernels)]` of their update sizes.
+            sample_weight: Scalar, 1 where the step was made and else 0.
+        """
+        places = [self._places[id(kernel)] for kernel in kernels]
+        self._learning = {self._paths[place]: place for place in places}
+        weights = ops.broadcast_to(ops.cast(sample_weight, "float32"), (len(places),))
+        for variable, values in ((self._sum, weights * sizes), (self._steps, weights)):
+            variable.assign_add(ops.scatter([[place] for place in places], values, variable.shape))
+
+    def result(self):
+        """Dict with "update_size" and, on request, "update_size/" with the path of each layer."""
+        means = self._sum / ops.maximum(self._steps, 1.0)
+        layers = ops.sum(ops.cast(self._steps > 0, "float32"))
+        results = {self.name: ops.sum(means) / ops.maximum(layers, 1.0)}
+        if self._by_layer:
+            results |= {f"{self.name}/{path}": means[i] for path, i in self._learning.items()}
+        return results
+
+    def of(self, kernel):
+        """The mean of one set of weights, None where it has not learned. Not for compiled steps."""
+        place = self._places.get(id(kernel))
+        steps = 0.0 if place is None else float(self._steps[place])
+        return float(self._sum[place]) / steps if steps else None
+
+
+def path_in(model, path):
+    """The path of a layer without the name of the whole model, which differs from run to run."""
+    return path.removeprefix(f"{model.name}/")
+
+
+def _layer_paths(model):
+    """The path of the layer of each weight, with a number where several layers have equal ones."""
+    paths, seen = [], collections.Counter()
+    for weight in model.weights:
+        path = path_in(model, weight.path.rpartition("/")[0])
+        paths.append(f"{path}_{seen[weight.path]}" if seen[weight.path] else path)
+        seen[weight.path] += 1
+    return paths
