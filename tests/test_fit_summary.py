@@ -1,5 +1,7 @@
 """The table of what the rule trains."""
 
+import os
+
 import fit_cases
 import keras
 import model_cases as cases
@@ -7,7 +9,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_learned_rule import LearnedRule
+from keras_learned_rule import LearnedRule, RuleBinding
+from keras_learned_rule.fit import step_memory
 from keras_learned_rule.model.inputs import model_inputs
 
 
@@ -54,8 +57,9 @@ def test_replay_fills_batches_up_and_takes_memory():
     model = keras.Sequential([keras.Input((256,)), layers.Dense(4, name="code")])
     without, filled = (printed(model, batch_size=16, replay=r) for r in (0, "auto"))
     assert row(without, "code")[-1] == "16" and row(filled, "code")[-1] == "128"
-    # 8,192 examples of 256 numbers take 8 MiB; the 112 that the batch is filled up with 0.1.
-    assert mebibytes(filled) - mebibytes(without) == pytest.approx(8.1, abs=0.11)
+    # 8,192 examples of 256 numbers take 8 MiB; the 112 that the batch is filled up with are in the
+    # batch and among the examples.
+    assert mebibytes(filled) - mebibytes(without) == pytest.approx(8.2, abs=0.11)
     assert "filled up to 128" in filled and "filled up" not in without
 
 
@@ -108,3 +112,38 @@ def test_after_a_fit_the_mean_update_size_of_its_last_epoch_is_shown():
         assert float(row(lines[0], name)[-1]) == pytest.approx(last, rel=0.06)
     rule.summary(cases.towers(), print_fn=lines.append)
     assert "update size" in lines[0] and "update size" not in lines[1]
+
+
+def large_images():
+    """16 GiB an example, which nothing here computes."""
+    inputs = keras.Input((40_000, 35_000, 3))
+    return keras.Model(inputs, layers.Conv2D(4, 3, name="conv")(inputs))
+
+
+def needed(warning):
+    return float(str(warning.message).split("keeps ")[1].split(" MiB")[0].replace(",", ""))
+
+
+def test_a_step_that_needs_more_memory_than_there_is_warns_with_the_number():
+    model = large_images()
+    message = r"on 2 examples keeps .* has [\d,.]+ MiB left. .*`examples=1024`.*`replay=0`.*smaller"
+    with pytest.warns(UserWarning, match=message) as warned:
+        RuleBinding(model, fit_cases.compact_rule())
+    # Two images, and little beside them.
+    assert needed(warned[0]) == pytest.approx(4 * 2 * 40_000 * 35_000 * 3 / 2**20, rel=1e-3)
+    with pytest.warns(UserWarning, match="on 16 examples keeps") as warned:
+        text = printed(model, batch_size=16)
+    assert needed(warned[0]) == mebibytes(text)
+
+
+@pytest.mark.parametrize("available, warns", [(2**20, True), (2**30, False), (None, False)])
+def test_what_is_left_decides_on_the_warning(monkeypatch, recwarn, available, warns):
+    monkeypatch.setattr(step_memory, "available_bytes", lambda: available)
+    LearnedRule(replay=0).summary(cases.residual_cnn(), print_fn=str)
+    assert bool(recwarn) == warns
+
+
+def test_memory_that_is_left_is_that_of_the_machine():
+    available = step_memory.available_bytes()
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert available is None or total / 1000 < available <= total

@@ -11,12 +11,13 @@ from keras import ops
 from keras_learned_rule.checks import check, integer
 from keras_learned_rule.fit import checks
 from keras_learned_rule.fit.chain_network import ChainNetwork
-from keras_learned_rule.fit.guard import Guard
+from keras_learned_rule.fit.guard import MINIMUM_BATCH, Guard
 from keras_learned_rule.fit.initial_weights import check_initial_weights
 from keras_learned_rule.fit.inputs import InputForm
 from keras_learned_rule.fit.memory import RuleMemory, initial_memory, teacher_layers
 from keras_learned_rule.fit.replay import Replay, resolve_replay
 from keras_learned_rule.fit.site_network import SiteNetwork
+from keras_learned_rule.fit.step_memory import step_bytes, warn_of_memory
 from keras_learned_rule.hints import PathLike, PositionLimit, ReplaySize, Tensor
 from keras_learned_rule.model.chain import scaled_on_the_way
 from keras_learned_rule.model.sites import find_sites
@@ -144,6 +145,9 @@ class RuleBinding:
         self._trainable = _trainable_state(model)
         self.check_weights()
         least = resolve_replay(replay, spec, model, self.input.tensors)
+        limit, least_batch = positions_limit(examples), max(least, MINIMUM_BATCH)
+        needed = step_bytes(sites.learning, limit, least_batch, least, self.input.tensors)
+        warn_of_memory(needed, least_batch)
         with model.distribute_strategy.scope():
             self.guard = Guard()
             self.replay = Replay(least, self.input.tensors, seed)
@@ -165,7 +169,7 @@ class RuleBinding:
             model=model,
             spec=spec,
             sites=sites,
-            limit=positions_limit(examples),
+            limit=limit,
             seed=seed,
             remembered=remembered,
             teacher=teacher_layers(teacher),

@@ -172,9 +172,11 @@ class LearnedRule(FitWatch):
         After a fit of the model a column says how far a step turned the weights of a unit of each
         layer, mean over the last epoch, in radians.
 
-        The memory is that of examples, new weights and running means of the layers that learn, and
-        of replay; a teacher and the forward pass of the model itself are not in it. It is not
-        known for a rule with a neuron network.
+        The memory is that of the batch, of examples, new weights and running means of the layers
+        that learn, and of replay; a teacher and the forward pass of the model itself are not in
+        it. It is not known for a rule with a neuron network. More than half of what the machine
+        has left is warned of; `fit`, which does not know the batch size, warns where already the
+        smallest batch needs so much.
 
         Args:
             model: A built `keras.Model`.

@@ -5,6 +5,8 @@ import warnings
 import keras
 from keras import ops
 
+# Of a single example there are no batch statistics.
+MINIMUM_BATCH = 2
 _FINE, _BAD_BATCH, _SMALL_BATCH, _DIVERGED, _NEVER_FINITE = range(5)
 
 

@@ -4,10 +4,9 @@ import keras
 from keras import ops
 
 from keras_learned_rule.fit.binding import RuleBinding
+from keras_learned_rule.fit.guard import MINIMUM_BATCH
 from keras_learned_rule.fit.replicas import any_replica, mean_over_replicas
 from keras_learned_rule.hints import Tensor, Tensors
-
-MINIMUM_BATCH = 2
 
 
 def learned_rule_step(binding: RuleBinding, x: Tensor) -> Tensors:

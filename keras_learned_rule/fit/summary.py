@@ -1,6 +1,5 @@
 """A table of what the rule will train of a model, and what a step keeps in memory for it."""
 
-import math
 import shutil
 
 from keras import activations
@@ -9,10 +8,15 @@ from rich.table import Table
 
 from keras_learned_rule.fit.binding import positions_limit, read_network
 from keras_learned_rule.fit.layer_sizes import path_in
-from keras_learned_rule.fit.replay import kept_bytes, resolve_replay
+from keras_learned_rule.fit.replay import resolve_replay
+from keras_learned_rule.fit.step_memory import (
+    mebibytes,
+    step_bytes,
+    step_examples,
+    warn_of_memory,
+)
 from keras_learned_rule.model.inputs import model_inputs
 
-_FLOAT_BYTES = 4
 _COLUMNS = ("layer", "learns", "inputs x units", "normalisation", "nonlinearity", "examples")
 
 
@@ -40,30 +44,14 @@ def summarised(model, spec, freeze, replay, examples, batch_size, sizes=None):
     sites, _, _ = read_network(model, spec, inputs, freeze)
     rows, memory = _site_rows(model, sites, limit, filled), ""
     if not spec.neuron_network:
-        numbers = sum(_numbers(site, limit, filled) for site in sites.learning)
-        kept = _FLOAT_BYTES * numbers + kept_bytes(least, inputs)
-        memory = _memory(batch_size, filled, kept)
+        needed = step_bytes(sites.learning, limit, filled, least, inputs)
+        warn_of_memory(needed, filled)
+        memory = _memory(batch_size, filled, needed)
     columns = _COLUMNS
     turned = [sizes and sizes.of(site.kernel) for site in sites.learning]
     if any(turned):
         columns, rows = (*_COLUMNS, "update size"), _with_sizes(rows, turned)
     return _table(f'The rule on model "{model.name}"', columns, rows) + memory
-
-
-def step_examples(site, limit, batch_size):
-    """How many examples a step looks at, None where the size of an axis is unknown.
-
-    Args:
-        site: A `Site`.
-        limit: How many positions at most, or None for all.
-        batch_size: Positive integer.
-    """
-    counts = []
-    for use in site.uses:
-        positions = math.prod(use.positions) if None not in use.positions else None
-        total = None if positions is None else batch_size * positions
-        counts.append(total if use.whole or limit is None else min(limit, total or limit))
-    return None if None in counts else sum(counts)
 
 
 def _site_rows(model, sites, limit, batch_size):
@@ -101,19 +89,12 @@ def _function_name(activation):
     return (name or getattr(layer, "__name__", None) or type(layer).__name__).lower()
 
 
-def _numbers(site, limit, batch_size):
-    lower, upper = site.matrix_shape
-    examples = step_examples(site, limit, batch_size) or batch_size
-    # Examples with pre- and post-activations; new weights and the running competition.
-    return examples * (lower * site.kind.groups + 2 * upper) + 2 * lower * upper
-
-
-def _memory(batch_size, filled, kept):
+def _memory(batch_size, filled, needed):
     batch = f"{batch_size:,}"
     if filled > batch_size:
         batch += f", filled up to {filled:,} by replay,"
     return (
-        f" For a batch of {batch} the rule keeps {kept / 2**20:,.1f} MiB beside the model:\n"
+        f" For a batch of {batch} the rule keeps {mebibytes(needed)} beside the model: the batch,\n"
         " examples, new weights, running means and replay. A teacher is not counted.\n"
     )
 
