@@ -135,6 +135,34 @@ def subclassed():
     return model
 
 
+class Looped(keras.Model):
+    """Dense layers one after another, one of them in a loop over the examples."""
+
+    def __init__(self, loop, beside=True):
+        super().__init__(name="looped")
+        self.loop = loop
+        self.inner = layers.Dense(4, name="inner")
+        self.inner.build((None, 4))
+        self.last = layers.Dense(3, name="last") if beside else layers.ReLU()
+
+    def call(self, x):
+        return self.last(self.loop(self.inner, x))
+
+
+LOOPS = {
+    "map": lambda layer, x: ops.map(lambda row: layer(row[None])[0], x),
+    "scan": lambda layer, x: ops.scan(lambda sum_, row: (sum_, layer(row[None])[0]), x[0], x)[1],
+    "fori_loop": lambda layer, x: ops.fori_loop(0, 3, lambda _, y: layer(y), x),
+    "cond": lambda layer, x: ops.cond(ops.sum(x) > 0, lambda: layer(x), lambda: x),
+}
+
+
+def looped(loop, **options):
+    model = Looped(LOOPS[loop], **options)
+    model(np.zeros((2, 4), "float32"))
+    return model
+
+
 # What learns of each, in the order of the calls.
 LEARNING = {
     residual_cnn: ["stem", "inner", "separable"],

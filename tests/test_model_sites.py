@@ -105,6 +105,24 @@ def test_normalisation_that_is_frozen_offsets_nothing():
     assert site.bias is None and site.uses[0].norm is not None
 
 
+def test_a_frozen_variable_inside_a_layer_that_learns():
+    model = cases.residual_cnn()
+    stem, separable = model.get_layer("stem"), model.get_layer("separable")
+    stem.kernel.trainable = separable.bias.trainable = False
+    model.get_layer("inner_norm").beta.trainable = False
+    found = by_name(model)
+    assert (
+        left_of(model)["stem"] == "its kernel is frozen" and stem.trainable and "stem" not in found
+    )
+    assert found["inner"].bias is None and found["separable"].bias is None
+
+
+@pytest.mark.parametrize("loop", cases.LOOPS)
+def test_what_runs_in_a_loop_cannot_be_watched(loop):
+    model = cases.looped(loop)
+    assert list(by_name(model)) == ["last"] and "cannot be watched" in left_of(model)["inner"]
+
+
 @pytest.mark.parametrize("name", ["predictions", "logits", "my_head", "classifier_2"])
 def test_heads_are_known_by_name_and_by_softmax(name):
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.Dense(2, name=name)])

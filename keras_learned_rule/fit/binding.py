@@ -190,7 +190,7 @@ class RuleBinding:
         check_initial_weights(self._model, self._sites)
 
     def outdated(self) -> bool:
-        """Whether the `trainable` of a layer has changed since the binding was made."""
+        """Whether the `trainable` of a layer or variable has changed since the binding was made."""
         return self._trainable != _trainable_state(self._model)
 
     def learning_rate(self) -> Tensor:
@@ -275,4 +275,6 @@ def _shapes_by_place(model, sites):
 
 
 def _trainable_state(model):
-    return tuple(layer.trainable for layer in model._flatten_layers())
+    # Variables may be frozen one by one, and layers without any run in inference mode.
+    parts = [*model._flatten_layers(), *model.weights]
+    return tuple(part.trainable for part in parts)

@@ -7,7 +7,7 @@ from keras import ops
 
 # Of a single example there are no batch statistics.
 MINIMUM_BATCH = 2
-_FINE, _BAD_BATCH, _SMALL_BATCH, _DIVERGED, _NEVER_FINITE = range(5)
+_FINE, _BAD_BATCH, _SMALL_BATCH, _UNEVEN_BATCH, _DIVERGED, _NEVER_FINITE = range(6)
 
 
 class Guard:
@@ -28,11 +28,12 @@ class Guard:
         self._failure.assign(_FINE)
         self._updates.assign(0)
 
-    def admit(self, enough, clean_batch, finite_update, step):
+    def admit(self, even, enough, clean_batch, finite_update, step):
         """Records the outcome of one step.
 
         Args:
-            enough: Scalar bool tensor, whether the batch has enough examples.
+            even: Scalar bool tensor, whether all inputs have as many examples.
+            enough: Likewise, whether the batch has enough examples.
             clean_batch: Likewise, whether all its values are finite.
             finite_update: Likewise, whether all new weights are finite.
             step: Scalar int, which step this is, for the message.
@@ -48,6 +49,7 @@ class Guard:
             # Later on a single example is what is left over at the end of an epoch.
             ops.where(first, _SMALL_BATCH, _FINE),
         )
+        outcome = ops.where(even, outcome, _UNEVEN_BATCH)
         healthy = self.healthy()
         self._failed_step.assign(ops.where(healthy, step, self._failed_step))
         self._failure.assign(ops.where(healthy, outcome, self._failure))
@@ -84,6 +86,11 @@ class Guard:
             raise ValueError(
                 "The rule learns from the statistics of a batch, which must hold at least 2 "
                 f"examples. Received: a batch of 1 example or none in step {step} of the fit"
+            )
+        if failure == _UNEVEN_BATCH:
+            raise ValueError(
+                "All inputs must have as many examples. "
+                f"Received: inputs of different batch sizes in step {step} of the fit"
             )
         if failure == _NEVER_FINITE:
             raise ValueError(

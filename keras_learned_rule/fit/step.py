@@ -55,7 +55,7 @@ def learned_rule_step(binding: RuleBinding, x: Tensor) -> Tensors:
         raise ValueError(
             f"binding must be a RuleBinding, made of the model. Received: {type(binding).__name__}"
         )
-    x = binding.input.batch(x)
+    x, even = _even(binding.input.batch(x))
     rule, memory, network = binding.rule, binding.memory, binding.network
     step, rate = ops.copy(memory.steps_done), binding.learning_rate()
     theta = {name: ops.convert_to_tensor(array) for name, array in rule.theta.items()}
@@ -63,6 +63,7 @@ def learned_rule_step(binding: RuleBinding, x: Tensor) -> Tensors:
     enough = ops.shape(keras.tree.flatten(x)[0])[0] >= MINIMUM_BATCH
     after, moved = mean_over_replicas((proposal.after, proposal.statistics), enough)
     applied = binding.guard.admit(
+        even=ops.logical_not(any_replica(ops.logical_not(even))),
         enough=any_replica(enough),
         clean_batch=ops.logical_not(any_replica(ops.logical_not(_all_finite(x)))),
         finite_update=_all_finite((after, moved)),
@@ -128,6 +129,17 @@ def turn(old: Tensor, new: Tensor) -> Tensor:
     """
     way = ops.normalize(new, axis=0) - ops.normalize(old, axis=0)
     return ops.sqrt(ops.mean(ops.sum(ops.square(way), axis=0)))
+
+
+def _even(x):
+    """A batch cut to the input with the fewest examples, and whether none has more."""
+    sizes = [ops.shape(array)[0] for array in keras.tree.flatten(x)]
+    # Sizes that are known have been compared already.
+    if len(sizes) == 1 or all(isinstance(size, int) for size in sizes):
+        return x, ops.convert_to_tensor(True)
+    sizes = ops.stack(sizes)
+    least = ops.min(sizes)
+    return keras.tree.map_structure(lambda array: array[:least], x), ops.all(sizes == least)
 
 
 def _all_finite(tensors):

@@ -66,7 +66,7 @@ def find_sites(model, inputs, freeze=()):
     frozen = _frozen(model, freeze)
     traced = trace(model, inputs)
     weighted = _weighted(model, traced)
-    left = _left(model, weighted, {id(layer) for layer in frozen})
+    left = _left(model, weighted, {id(layer) for layer in frozen}, traced.hidden)
     calls = {}
     for call in traced.calls:
         if kind_of(call.layer) and call.layer not in left:
@@ -78,7 +78,7 @@ def find_sites(model, inputs, freeze=()):
         left[head] = "a head"
         del found[head]
     if not found:
-        raise _nothing_learns(model, left)
+        raise _nothing_learns(model, {**left, **_others(weighted, left)})
     for kind, _ in found.values():
         kind.check()
     places = Places(traced, {layer: kind.n_upper for layer, (kind, _) in found.items()})
@@ -90,9 +90,7 @@ def find_sites(model, inputs, freeze=()):
             check_plain(site.norm)
         learning.append(site)
         norms.append(site.norm)
-    for layer in weighted:
-        if layer not in found and layer not in left and layer not in norms:
-            left[layer] = "not called" if kind_of(layer) else "of a kind that does not learn"
+    left |= _others(weighted, [*left, *found, *norms])
     return Sites(tuple(learning), left, frozen)
 
 
@@ -104,6 +102,9 @@ def _kind_and_behind(calls, consumers, left):
         left[layer] = reason
         return None
     kind = kind_class(layer)
+    if not kind.kernel.trainable:
+        left[layer] = "its kernel is frozen"
+        return None
     _check_width(calls[0], kind)
     return kind, [look_behind(call, kind.activation, consumers) for call in calls]
 
@@ -127,7 +128,7 @@ def _site(kind, calls, behind, place, left):
         ),
         norm=norm,
         activation=first.activation(),
-        bias=bias,
+        bias=bias if bias is not None and bias.trainable else None,
         gamma=_of_units(norm, "gamma", kind, shape),
         place=place,
     )
@@ -158,7 +159,7 @@ def _heads(found, consumers, returned):
     return heads
 
 
-def _left(model, weighted, frozen):
+def _left(model, weighted, frozen, hidden):
     """Layers with weights that stay as they are whatever the model does, and why."""
     inside = {
         id(part): layer
@@ -172,7 +173,18 @@ def _left(model, weighted, frozen):
             left[layer] = "frozen"
         elif id(layer) in inside:
             left[layer] = f"inside '{inside[id(layer)].name}'"
+        elif id(layer) in hidden:
+            left[layer] = "called in a loop or function, where it cannot be watched"
     return left
+
+
+def _others(weighted, known):
+    """Layers that nothing has been said of yet, and why they stay as they are."""
+    return {
+        layer: "not called" if kind_of(layer) else "of a kind that does not learn"
+        for layer in weighted
+        if layer not in known
+    }
 
 
 def _weighted(model, traced):

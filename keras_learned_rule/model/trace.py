@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_learned_rule.model.registry import kind_of
 from keras_learned_rule.model.tapping import watched
 
 
@@ -41,11 +42,14 @@ class Trace(NamedTuple):
         calls: List of `Call`, in the order in which they end.
         given: Set of the keys of the model's inputs.
         returned: Set of the keys of its outputs.
+        hidden: Set of the ids of layers that have a kind, and whose outputs cannot be used outside
+            of the loop or function that calls them.
     """
 
     calls: list
     given: set
     returned: set
+    hidden: set
 
     def consumers(self):
         """Dict from the key of a tensor to the list of `Call` that take it in."""
@@ -95,17 +99,19 @@ def trace(model, inputs):
 
 class _Recorder:
     def __init__(self):
-        self.found = Trace([], set(), set())
+        self.found = Trace([], set(), set(), set())
         # As long as a tensor is kept no other can have its id.
         self._kept = []
         self._numbers = collections.Counter()
         self._sources = {}
+        self._outputs = []
 
     def forward(self, model, x):
         self.found.given.update(tensor.key for tensor in self._tensors(x))
         output = model(x, training=True)
         self.found.returned.update(tensor.key for tensor in self._tensors(output))
         self._kept.append((x, output))
+        self.found.hidden.update(id(layer) for layer, own in self._outputs if not _in_reach(own))
         return output
 
     def __call__(self, layer, call, args, kwargs):
@@ -113,6 +119,8 @@ class _Recorder:
         self._numbers[id(layer)] += 1
         output = call(*args, **kwargs)
         self._kept.append((args, kwargs, output))
+        if kind_of(layer):
+            self._outputs.append((layer, output))
         # A mask says which positions count, and is no signal.
         signals = args, {name: value for name, value in kwargs.items() if "mask" not in name}
         inputs, inner = self._tensors(signals), tuple(self.found.calls[begin:])
@@ -130,6 +138,15 @@ class _Recorder:
     def _tensors(self, values):
         tensors = [value for value in keras.tree.flatten(values) if hasattr(value, "shape")]
         return tuple(Tensor(self._key(tensor), tuple(tensor.shape)) for tensor in tensors)
+
+
+def _in_reach(tensor):
+    """Whether a tensor may be used where the model is called; one of a loop inside may not."""
+    try:
+        keras.ops.copy(tensor)
+    except Exception:  # Each backend has an error of its own.
+        return False
+    return True
 
 
 @contextlib.contextmanager
