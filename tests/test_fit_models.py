@@ -6,7 +6,7 @@ import model_cases as cases
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import layers
+from keras import layers, ops
 
 from keras_learned_rule import LearnedRule, LearnedRuleModel, RuleBinding, learned_rule_step
 from keras_learned_rule.fit.statistics import WarmMomentum
@@ -197,6 +197,17 @@ def test_a_teacher_stays_away_where_layers_see_other_examples():
         x, batch_size=8, verbose=0, callbacks=[LearnedRule(fit_cases.compact_rule(teacher=True))]
     )
     assert not any(np.array_equal(a, b) for a, b in zip(start, joint.get_weights(), strict=True))
+
+
+def test_a_teacher_stays_away_where_positions_become_examples():
+    inputs = keras.Input((24,))
+    rows = ops.reshape(layers.Dense(12, "tanh")(inputs), (-1, 4))
+    x, learns = cases.batch(keras.KerasTensor((None, 24))), []
+    for model in (keras.Model(inputs, rows), keras.Model(inputs, layers.Dense(4, "tanh")(rows))):
+        binding = RuleBinding(model, fit_cases.compact_rule(teacher=True), replay=0)
+        learns.append(bool(binding.memory.teacher))
+        assert learned_rule_step(binding, x)["applied"] == 1
+    assert learns == [True, False]
 
 
 @pytest.mark.parametrize("options", [{"run_eagerly": True}, {"jit_compile": True}])

@@ -51,13 +51,41 @@ def test_what_stands_behind_weights():
     np.testing.assert_allclose(pointwise.activation(z), activations.gelu(z))
 
 
-def test_the_slopes_of_a_prelu_are_averaged_over_positions():
-    model = keras.Sequential([keras.Input((4, 3)), layers.Dense(2), layers.PReLU()])
-    model.layers[1].alpha.assign(np.arange(8.0).reshape(4, 2) / 10)
-    activation = sites_of(model).learning[0].activation
-    np.testing.assert_allclose(
-        activation(np.array([[-1, -1]], "float32")), [[-0.3, -0.4]], rtol=1e-6
-    )
+PRELUS = {
+    "positions": (layers.Dense(2), (4, 3), None),
+    "shared positions": (layers.Conv1D(2, 1), (4, 3), [1]),
+    "shared units": (layers.Conv1D(2, 1), (4, 3), [2]),
+    "unknown positions": (layers.Conv1D(2, 1), (None, 3), [1]),
+    "heads": (layers.EinsumDense("abc,cde->abde", (4, 2, 3)), (4, 5), None),
+    "channels first": (layers.Conv1D(2, 1, data_format="channels_first"), (3, 4), None),
+}
+
+
+@pytest.mark.parametrize("case", PRELUS)
+def test_the_slopes_of_a_prelu_are_averaged_over_positions(case):
+    layer, shape, shared = PRELUS[case]
+    model = chain(layer, prelu := layers.PReLU(shared_axes=shared), shape=shape)
+    alpha = np.random.default_rng(0).normal(size=prelu.alpha.shape).astype("float32")
+    prelu.alpha.assign(alpha)
+    (site,) = sites_of(model).learning
+    # The slopes of all units at each position, by the layer itself.
+    size = [n or 1 for n in model.output_shape[1:]]
+    slopes = -np.array(prelu(-np.ones((1, *size), "float32")))
+    rows = site.kind.positions(ops.convert_to_tensor(slopes))
+    expected = -np.mean(rows, axis=0, keepdims=True)
+    found = site.activation(-np.ones((1, site.kind.n_upper), "float32"))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_array_equal(site.activation(-found * 0 + 2), np.full_like(expected, 2))
+
+
+def test_a_kernel_with_a_normalisation_for_each_use():
+    inputs, dense = keras.Input((6,)), layers.Dense(4, name="shared")
+    norms = [layers.BatchNormalization(name=name) for name in ("first", "second")]
+    model = keras.Model(inputs, [norm(dense(inputs)) for norm in norms])
+    (site,) = sites_of(model).learning
+    first, further = (use.norm[0] for use in site.uses)
+    assert site.norm is first and site.bias is first.beta and {first, further} == {*norms}
+    assert left_of(model) == {further.name: "normalises a further use of 'shared'"}
 
 
 def test_a_sum_is_normalised_for_what_comes_next():

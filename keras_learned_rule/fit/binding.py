@@ -20,6 +20,7 @@ from keras_learned_rule.fit.site_network import SiteNetwork
 from keras_learned_rule.fit.step_memory import step_bytes, warn_of_memory
 from keras_learned_rule.hints import PathLike, PositionLimit, ReplaySize, Tensor
 from keras_learned_rule.model.chain import scaled_on_the_way
+from keras_learned_rule.model.rows import one_row_an_example
 from keras_learned_rule.model.sites import find_sites
 from keras_learned_rule.rule.mlp import Plan
 from keras_learned_rule.rule.update import inner_rate
@@ -264,7 +265,8 @@ def read_network(model, spec, inputs, freeze):
     # A teacher learns from the examples of the first weights, and all others see the same ones.
     alone = len(keras.tree.flatten(inputs)) == 1
     alone = alone and sum(site.place.first for site in learning) == 1
-    whole = alone and all(site.whole and len(site.uses) == 1 for site in learning)
+    alone = alone and all(len(site.uses) == 1 for site in learning)
+    whole = alone and one_row_an_example(model, inputs, learning)
     return sites, Plan(learning, whole), scaled
 
 

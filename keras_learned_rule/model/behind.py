@@ -48,8 +48,13 @@ class Behind:
     output: Any = None
     merged: bool = False
 
-    def activation(self):
-        """The nonlinearities as one function."""
+    def activation(self, kind):
+        """The nonlinearities as one function of rows of the units of a `Kind`."""
+        shape = self.output.shape
+        self.functions = [
+            function.of_units(kind, shape) if isinstance(function, _PReLU) else function
+            for function in self.functions
+        ]
         if not self.functions:
             return activations.linear
         if len(self.functions) == 1:
@@ -141,10 +146,15 @@ class _PReLU:
 
     __name__ = "prelu"
 
-    def __init__(self, layer):
-        self._layer = layer
+    def __init__(self, layer, kind=None, shape=()):
+        self._layer, self._kind, self._shape = layer, kind, shape
+
+    def of_units(self, kind, shape):
+        """The same for the units of a `Kind` with outputs of this static shape."""
+        return _PReLU(self._layer, kind, shape)
 
     def __call__(self, z):
-        alpha = self._layer.alpha
-        slope = ops.mean(ops.reshape(alpha, (-1, alpha.shape[-1])), axis=0)
-        return ops.relu(z) - slope * ops.relu(-z)
+        # Where slopes are shared along an axis its size does not matter.
+        shape = [1, *(size or 1 for size in self._shape[1:])]
+        slopes = self._kind.positions(ops.broadcast_to(self._layer.alpha, shape))
+        return ops.relu(z) - ops.mean(slopes, axis=0) * ops.relu(-z)

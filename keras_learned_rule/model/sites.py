@@ -82,7 +82,7 @@ def find_sites(model, inputs, freeze=()):
     for kind, _ in found.values():
         kind.check()
     places = Places(traced, {layer: kind.n_upper for layer, (kind, _) in found.items()})
-    learning, norms = [], []
+    learning, norms, further = [], [], {}
     for layer, (kind, behind) in found.items():
         # The offset of a normalisation that is used twice learns with the first weights only.
         site = _site(kind, calls[layer], behind, places.of(layer), [*left, *norms])
@@ -90,6 +90,9 @@ def find_sites(model, inputs, freeze=()):
             check_plain(site.norm)
         learning.append(site)
         norms.append(site.norm)
+        reason = f"normalises a further use of '{layer.name}'"
+        further |= {own.norm.layer: reason for own in behind if own.norm is not None}
+    left |= {norm: why for norm, why in further.items() if norm not in (*left, *norms)}
     left |= _others(weighted, [*left, *found, *norms])
     return Sites(tuple(learning), left, frozen)
 
@@ -127,7 +130,7 @@ def _site(kind, calls, behind, place, left):
             for call, own in zip(calls, behind, strict=True)
         ),
         norm=norm,
-        activation=first.activation(),
+        activation=first.activation(kind),
         bias=bias if bias is not None and bias.trainable else None,
         gamma=_of_units(norm, "gamma", kind, shape),
         place=place,
