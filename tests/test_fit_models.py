@@ -159,6 +159,31 @@ def test_every_step_draws_other_positions():
     assert len({tuple(own) for own in rows}) == 4
 
 
+MASKED = {
+    "dense": lambda: layers.Dense(5, activation="relu"),
+    "heads": lambda: layers.EinsumDense("abc,cd->abd", (None, 5), bias_axes="d"),
+    "convolution": lambda: layers.Conv1D(5, 1, padding="same"),
+}
+
+
+@pytest.mark.parametrize("case", MASKED)
+@pytest.mark.filterwarnings("ignore:Layer .* does not support masking|.*destroy the mask")
+def test_masked_positions_are_no_examples(case):
+    x = cases.batch(keras.KerasTensor((None, 4, 3)), size=32)
+    # Two of the four positions count, so that each counts twice.
+    masked = np.argsort(np.random.default_rng(0).random((32, 4)), axis=1) < 2
+    kept = x[~masked].reshape(32, 2, 3)
+    model = keras.Sequential([keras.Input((4, 3)), layers.Masking(), MASKED[case]()])
+    plain = keras.Sequential([keras.Input((2, 3)), MASKED[case]()])
+    copied(model, plain)
+    for each, given in ((model, np.where(masked[..., None], 0, x)), (plain, kept)):
+        each.compile()
+        own = fit_cases.compact_rule(running_competition=False)
+        callback = LearnedRule(own, replay=0)
+        each.fit(given, batch_size=8, epochs=2, shuffle=False, verbose=0, callbacks=[callback])
+    assert_same_weights(model, plain)
+
+
 def test_towers_of_equal_names_see_their_own_examples():
     inputs = [keras.Input((6,), name=name) for name in "ab"]
     towers = [keras.Sequential([keras.Input((6,)), layers.Dense(4, name="hidden")]) for _ in inputs]

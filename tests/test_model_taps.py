@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from keras_learned_rule.model.draws import combined_seed, drawn_rows
+from keras_learned_rule.model.draws import combined_seed, drawn_among, drawn_rows
 from keras_learned_rule.model.tapping import watched
 from keras_learned_rule.model.trace import trace
 
@@ -141,3 +141,18 @@ def test_drawn_rows_are_all_where_there_are_few():
     np.testing.assert_array_equal(
         drawn_rows(8, many, ops.array(3)), drawn_rows(8, 10_000, ops.array(3))
     )
+
+
+def test_rows_are_drawn_among_those_kept():
+    kept = np.random.default_rng(0).random(5000) < 0.3
+    rows = np.array(drawn_among(ops.array(kept), 2000, ops.array(1)))
+    assert len(rows) == 2000 and kept[rows].all()
+    counts = np.histogram(rows, bins=20, range=(0, 5000))[0]
+    expected = 2000 * np.histogram(np.flatnonzero(kept), bins=20, range=(0, 5000))[0] / kept.sum()
+    assert np.sum((counts - expected) ** 2 / expected) < 43.8
+    # Too few to choose from: all of them, in turn.
+    for count in (5000, None):
+        repeated = np.bincount(drawn_among(ops.array(kept), count, ops.array(1)), minlength=5000)
+        assert set(repeated[kept]) == {5000 // kept.sum(), 5000 // kept.sum() + 1}
+        assert not repeated[~kept].any()
+    assert np.array(drawn_among(ops.zeros(4, "bool"), 2, ops.array(0))).max() < 4

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import activations, ops
 
-from keras_learned_rule.model.draws import combined_seed, drawn_rows
+from keras_learned_rule.model.draws import combined_seed, drawn_among, drawn_rows
 from keras_learned_rule.model.tapping import watched
 
 
@@ -26,6 +26,9 @@ class Seen(NamedTuple):
 
 def watch(model, sites, warm, x, limit, seed, step):
     """Runs the model in training mode and records a sample of the examples of every site.
+
+    Positions that Keras has masked, such as the padding of a text, are not among them, where the
+    layer has the positions of its input.
 
     Args:
         model: The `keras.Model`.
@@ -80,14 +83,16 @@ class _Watcher:
 
     def _record(self, key, kind, use, x, output):
         z = kind.positions(output)
-        rows = self._rows[key] = None if use.whole else self._drawn(z)
+        rows = self._rows[key] = None if use.whole else self._drawn(z, _kept(kind, x, output))
         examples, z = kind.examples(x, output, rows), z if rows is None else ops.take(z, rows, 0)
         self._records[key] = [ops.cast(t, "float32") for t in (examples, z)]
 
-    def _drawn(self, positions):
+    def _drawn(self, positions, kept):
+        seed = combined_seed(self._seed, self._step, len(self._rows))
+        if kept is not None:
+            return drawn_among(kept, self._limit, seed)
         if self._limit is None:
             return None
-        seed = combined_seed(self._seed, self._step, len(self._rows))
         return drawn_rows(self._limit, ops.shape(positions)[0], seed)
 
     def _record_norm(self, kind, key, output):
@@ -98,6 +103,25 @@ class _Watcher:
     def records(self, site):
         """[examples, z] of every use of a site."""
         return [self._records[id(site.kind.layer), use.number] for use in site.uses]
+
+
+class _MaskOf(keras.layers.Layer):
+    """The mask that Keras has attached to a tensor, or None."""
+
+    def call(self, x, mask=None):
+        del x
+        return mask
+
+
+_mask_of = _MaskOf()
+
+
+def _kept(kind, x, output):
+    """Which of the positions of an output count, flattened; None where all do."""
+    mask = _mask_of(x) if kind.keeps_positions() else None
+    if mask is None or len(mask.shape) != 1 + len(kind.axes(output.shape)):
+        return None
+    return ops.reshape(mask, (-1,))
 
 
 def _seen(site, records):

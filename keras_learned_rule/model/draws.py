@@ -36,6 +36,39 @@ def drawn_rows(count, total, seed):
     return ops.where(total > count, _hashed(rows, seed) % total, rows)
 
 
+def drawn_among(kept, count, seed):
+    """Draws rows with replacement from those that are kept.
+
+    Where no more rows are there than wanted, those kept are repeated in turn: each counts about
+    alike.
+
+    Args:
+        kept: Bool tensor `[rows]`.
+        count: Positive integer, how many rows are wanted, or None for as many as there are.
+        seed: Scalar int32 tensor; equal seeds draw equally.
+
+    Returns:
+        int32 tensor `[min(count, rows)]` of rows that are kept; of any rows if none is.
+
+    Example:
+    ```python
+    from keras import ops
+    from keras_learned_rule.model.draws import drawn_among
+
+    kept = ops.array([False, True, False, True])
+    assert list(drawn_among(kept, None, seed=ops.array(0))) == [1, 3, 1, 3]
+    ```
+    """
+    total = ops.cast(ops.shape(kept)[0], "int32")
+    rows = ops.arange(total, dtype="int32")
+    kept_first = ops.argsort(ops.where(kept, rows, rows + total))
+    choices = ops.maximum(ops.sum(ops.cast(kept, "int32")), 1)
+    if count is not None:
+        some = rows[: ops.minimum(total, count)]
+        rows = ops.where(total > count, _hashed(some, seed), some)
+    return ops.take(kept_first, rows % choices)
+
+
 def combined_seed(*parts):
     """One seed of several numbers; it differs where any of them does, but for rare accidents.
 

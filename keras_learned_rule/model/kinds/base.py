@@ -69,6 +69,10 @@ class Kind:
         """Whether an output of this static shape has one row an example."""
         return not self.axes(shape)
 
+    def keeps_positions(self):
+        """Whether outputs have the positions of inputs, in their order."""
+        return False
+
     def positions(self, output):
         """An output `[B, ...]` as a matrix `[B x positions, n_upper]`."""
         return ops.reshape(self.channels_last(output), (-1, self.n_upper))

@@ -35,6 +35,10 @@ class ConvKind(Kind):
         del shape
         return False
 
+    def keeps_positions(self):
+        """See `Kind`."""
+        return slides_everywhere(self.layer)
+
     def examples(self, x, output, rows):
         """See `Kind`."""
         x, sizes = self.channels_last(x), _sizes(self.channels_last(output))
@@ -49,6 +53,11 @@ class ConvKind(Kind):
             parts = ops.reshape(patches, (-1, where.shape[1], self.groups, channels // self.groups))
             patches = ops.transpose(parts, (0, 2, 1, 3))
         return ops.reshape(patches, (-1, self.groups * self.n_lower))
+
+
+def slides_everywhere(layer):
+    """Whether a convolution has an output at each position of its input."""
+    return layer.padding != "valid" and set(layer.strides) == {1}
 
 
 def _sizes(x):

@@ -11,6 +11,10 @@ from keras_learned_rule.model.registry import register_kind
 class _RowKind(Kind):
     """Every row of the input along its last axes is an example."""
 
+    def keeps_positions(self):
+        """See `Kind`."""
+        return True
+
     def examples(self, x, output, rows):
         """See `Kind`."""
         del output

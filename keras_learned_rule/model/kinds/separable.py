@@ -3,6 +3,7 @@
 from keras import layers, ops
 
 from keras_learned_rule.model.kinds.base import Kind
+from keras_learned_rule.model.kinds.conv import slides_everywhere
 from keras_learned_rule.model.registry import register_kind
 
 
@@ -16,6 +17,10 @@ class SeparableKind(Kind):
 
     def __init__(self, layer):
         super().__init__(layer, layer.pointwise_kernel)
+
+    def keeps_positions(self):
+        """See `Kind`."""
+        return slides_everywhere(self.layer)
 
     def examples(self, x, output, rows):
         """See `Kind`."""
