@@ -167,7 +167,7 @@ MASKED = {
 
 
 @pytest.mark.parametrize("case", MASKED)
-@pytest.mark.filterwarnings("ignore:Layer .* does not support masking|.*destroy the mask")
+@pytest.mark.filterwarnings("error:Layer '_mask_of")
 def test_masked_positions_are_no_examples(case):
     x = cases.batch(keras.KerasTensor((None, 4, 3)), size=32)
     # Two of the four positions count, so that each counts twice.

@@ -108,6 +108,10 @@ class _Watcher:
 class _MaskOf(keras.layers.Layer):
     """The mask that Keras has attached to a tensor, or None."""
 
+    def __init__(self):
+        super().__init__(autocast=False)
+        self.supports_masking = True
+
     def call(self, x, mask=None):
         del x
         return mask

@@ -59,12 +59,12 @@ def drawn_among(kept, count, seed):
     assert list(drawn_among(kept, None, seed=ops.array(0))) == [1, 3, 1, 3]
     ```
     """
-    total = ops.cast(ops.shape(kept)[0], "int32")
+    total = ops.shape(kept)[0]
     rows = ops.arange(total, dtype="int32")
     kept_first = ops.argsort(ops.where(kept, rows, rows + total))
     choices = ops.maximum(ops.sum(ops.cast(kept, "int32")), 1)
     if count is not None:
-        some = rows[: ops.minimum(total, count)]
+        some = rows[: min(total, count) if isinstance(total, int) else ops.minimum(total, count)]
         rows = ops.where(total > count, _hashed(some, seed), some)
     return ops.take(kept_first, rows % choices)
 
