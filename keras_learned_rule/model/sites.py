@@ -82,19 +82,25 @@ def find_sites(model, inputs, freeze=()):
     for kind, _ in found.values():
         kind.check()
     places = Places(traced, {layer: kind.n_upper for layer, (kind, _) in found.items()})
-    learning, norms, further = [], [], {}
+    learning = []
     for layer, (kind, behind) in found.items():
         # The offset of a normalisation that is used twice learns with the first weights only.
-        site = _site(kind, calls[layer], behind, places.of(layer), [*left, *norms])
-        if site.norm is not None and site.bias is not None:
-            check_plain(site.norm)
-        learning.append(site)
-        norms.append(site.norm)
-        reason = f"normalises a further use of '{layer.name}'"
-        further |= {own.norm.layer: reason for own in behind if own.norm is not None}
-    left |= {norm: why for norm, why in further.items() if norm not in (*left, *norms)}
+        taken = [*left, *(site.norm for site in learning)]
+        learning.append(_site(kind, calls[layer], behind, places.of(layer), taken))
+    norms = [site.norm for site in learning]
+    left |= _further_norms(found, [*left, *norms])
     left |= _others(weighted, [*left, *found, *norms])
     return Sites(tuple(learning), left, frozen)
+
+
+def _further_norms(found, known):
+    """Normalisations of a second or later use of weights, whose first use has another one."""
+    return {
+        own.norm.layer: f"normalises a further use of '{layer.name}'"
+        for layer, (_, behind) in found.items()
+        for own in behind
+        if own.norm is not None and own.norm.layer not in known
+    }
 
 
 def _kind_and_behind(calls, consumers, left):
@@ -117,6 +123,9 @@ def _site(kind, calls, behind, place, left):
     norm = None if first.norm is None or first.norm.layer in left else first.norm.layer
     shape = calls[0].outputs[0].shape
     bias = kind.bias if first.norm is None else _of_units(norm, "beta", kind, shape)
+    bias = bias if bias is not None and bias.trainable else None
+    if norm is not None and bias is not None:
+        check_plain(norm)
     return Site(
         name=kind.layer.name,
         kind=kind,
@@ -131,7 +140,7 @@ def _site(kind, calls, behind, place, left):
         ),
         norm=norm,
         activation=first.activation(kind),
-        bias=bias if bias is not None and bias.trainable else None,
+        bias=bias,
         gamma=_of_units(norm, "gamma", kind, shape),
         place=place,
     )
