@@ -110,7 +110,7 @@ class _MaskOf(keras.layers.Layer):
 
     def __init__(self):
         super().__init__(autocast=False)
-        self.supports_masking = True
+        self.supports_masking = self.built = True
 
     def call(self, x, mask=None):
         del x
