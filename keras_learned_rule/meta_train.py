@@ -1,5 +1,6 @@
 """Command line of meta-training: `python -m keras_learned_rule.meta_train --gin_file FILE`."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -35,6 +36,10 @@ def main(argv):
     try:
         parse_gin(FLAGS.gin_file, FLAGS.gin)
         train(FLAGS.run_dir or _default_run_dir(FLAGS.gin_file[-1]), dry_run=FLAGS.dry_run)
+    except ConnectionError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        # An orderly end waits for the processes that are gone, and then aborts.
+        os._exit(1)
     except _SHOWN as error:
         if isinstance(error, (TypeError, RuntimeError)) and not _MISSING.search(str(error)):
             raise

@@ -57,13 +57,26 @@ def read(path):
         return dict(file)
 
 
-def workers(count):
-    """The environment of each of several workers on this machine, as TF_CONFIG."""
+def workers(count, backend):
+    """The environment of each of several processes of a run on this machine."""
     sockets = [socket.socket() for _ in range(count)]
     for s in sockets:
         s.bind(("127.0.0.1", 0))
-    cluster = {"worker": [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]}
+    addresses = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
     for s in sockets:
         s.close()
-    tasks = [{"type": "worker", "index": i} for i in range(count)]
-    return [{"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})} for task in tasks]
+    describe = _tf_config if backend == "tensorflow" else _keras_distribution
+    return [describe(addresses, i) for i in range(count)]
+
+
+def _tf_config(addresses, process):
+    task = {"type": "worker", "index": process}
+    return {"TF_CONFIG": json.dumps({"cluster": {"worker": addresses}, "task": task})}
+
+
+def _keras_distribution(addresses, process):
+    return {
+        "KERAS_DISTRIBUTION_JOB_ADDRESSES": ",".join(addresses),
+        "KERAS_DISTRIBUTION_NUM_PROCESSES": str(len(addresses)),
+        "KERAS_DISTRIBUTION_PROCESS_ID": str(process),
+    }

@@ -64,16 +64,17 @@ def test_devices_that_share_a_cpu_do_not_run_out_of_threads():
 
 
 @pytest.mark.slow
-def test_two_workers_give_the_theta_of_one(folder, one_device):
-    out = folder / "workers.npz"
+@pytest.mark.parametrize(("backend", "count"), [("tensorflow", 2), ("jax", 2), ("jax", 4)])
+def test_several_processes_give_the_theta_of_one(folder, one_device, backend, count):
+    out = folder / f"{backend}-{count}-processes.npz"
     engine = {"strategy": "multi_worker"}
     processes = [
-        children.start("tensorflow", environment, engine=engine, out=str(out))
-        for environment in children.workers(2)
+        children.start(backend, environment, engine=engine, out=str(out))
+        for environment in children.workers(count, backend)
     ]
     reports = [children.finish(process) for process in processes]
-    assert [report["replicas"] for report in reports] == [2, 2]
-    assert_close(children.read(out), one_device["tensorflow"], 1e-5)
+    assert [report["replicas"] for report in reports] == [count] * count
+    assert_close(children.read(out), one_device[backend], 1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -22,12 +22,12 @@ def make_engine(
 ) -> Engine:
     """Makes the engine for the Keras backend in use.
 
-    On the backend `jax` it uses all local devices, and XLA always; `strategy` and `jit_compile` are
-    TensorFlow's.
+    On the backend `jax` it uses all devices, and XLA always. `jit_compile` and all strategies but
+    "multi_worker" are TensorFlow's.
 
     Args:
         strategy: "default" for one device, "mirrored" for all local GPUs, "multi_worker" for
-            several processes (described by TF_CONFIG), or "tpu" (docs/tpu.md).
+            several processes (docs/scaling.md), or "tpu" (docs/tpu.md).
         jit_compile: Whether XLA compiles the computation of each replica; on TPUs it always does.
             Defaults to `"auto"`: on GPUs. On CPUs it was no faster and takes minutes longer to
             compile.
@@ -55,6 +55,8 @@ def make_engine(
         from keras_learned_rule.meta.engines.jax import JaxEngine, split_cpu
 
         split_cpu(cpu_devices)
+        if strategy == "multi_worker":
+            keras.distribution.initialize()
         return JaxEngine()
     if backend == "tensorflow":
         from keras_learned_rule.meta.engines.tensorflow import TensorFlowEngine, split_cpu

@@ -72,7 +72,7 @@ class Run:
         """
         with self.folder.in_use():
             self._begin()
-            with _stop_signals() as stopped:
+            with _stop_signals() as stopped, self._together():
                 self._loop(stopped)
             if self.board:
                 self.board.close()
@@ -117,6 +117,18 @@ class Run:
         if done % self.intervals.checkpoint == 0 or last or stopping or self._diverged:
             self.folder.checkpoint(self.trainer)
         return shown
+
+    @contextlib.contextmanager
+    def _together(self):
+        """Says what it means where another process of the run has ended."""
+        try:
+            yield
+        except self.trainer.engine.lost_process as error:
+            raise ConnectionError(
+                "All processes of a run must live as long as it. Start all of them again: they go "
+                f"on from the newest checkpoint in {self.folder.path}. "
+                f"Received: {str(error).splitlines()[0]}"
+            ) from error
 
     @property
     def _diverged(self):

@@ -1,4 +1,4 @@
-"""The JAX engine: all local devices, tasks sharded over them."""
+"""The JAX engine: all devices of all processes, tasks sharded over them."""
 
 import os
 
@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from keras import ops
 
@@ -23,7 +24,7 @@ class JaxEngine(Engine):
     """See `Engine`. Compiled by XLA throughout.
 
     Args:
-        devices: List of JAX devices. Defaults to all local ones.
+        devices: List of JAX devices. Defaults to all, of all processes.
 
     Example:
     ```python
@@ -37,10 +38,14 @@ class JaxEngine(Engine):
     """
 
     def __init__(self, devices=None):
-        devices = list(devices or jax.local_devices())
+        devices = list(devices or jax.devices())
         self._mesh = Mesh(np.array(devices), (AXIS,))
-        self.replicas = len(devices)
-        self.local_replicas = tuple(range(len(devices)))
+        self.replicas, self.process = len(devices), jax.process_index()
+        self.local_replicas = tuple(
+            i for i, device in enumerate(devices) if device.process_index == self.process
+        )
+        if len(self.local_replicas) < self.replicas:
+            self.lost_process = (jax.errors.JaxRuntimeError,)
         self._options = CPU_OPTIONS if devices[0].platform == "cpu" else None
         kinds = sorted({device.device_kind for device in devices})
         self.described = f"jax {jax.__version__}, {len(devices)} x {', '.join(kinds)}"
@@ -76,15 +81,16 @@ class JaxEngine(Engine):
         return value, aux, gradient
 
     def share(self, tree):
-        return jax.device_put(tree, self._sharding(PartitionSpec()))
+        return self._placed(tree, PartitionSpec())
 
     def spread(self, tree):
-        return jax.device_put(tree, self._sharding(PartitionSpec(AXIS)))
+        return self._placed(tree, PartitionSpec(AXIS))
 
     def fetch_shared(self, tree):
         return jax.tree.map(np.asarray, tree)
 
-    fetch_spread = fetch_shared
+    def fetch_spread(self, tree):
+        return jax.tree.map(_local_part, tree)
 
     def compile_shared(self, function):
         return jax.jit(
@@ -114,8 +120,23 @@ class JaxEngine(Engine):
             compiler_options=self._options,
         )
 
+    def least(self, number):
+        return int(np.min(multihost_utils.process_allgather(np.int32(number))))
+
+    def _placed(self, tree, spec):
+        sharding = self._sharding(spec)
+        return jax.tree.map(
+            lambda array: jax.make_array_from_process_local_data(sharding, np.asarray(array)), tree
+        )
+
     def _sharding(self, spec):
         return NamedSharding(self._mesh, spec)
+
+
+def _local_part(array):
+    """What this process holds of an array that is spread, as NumPy."""
+    parts = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
+    return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])
 
 
 def split_cpu(devices):

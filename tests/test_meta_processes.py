@@ -1,0 +1,79 @@
+"""A run of two JAX processes: what it leaves, and what happens when one of them is killed."""
+
+import os
+import subprocess
+import sys
+import time
+
+import children
+import numpy as np
+import pytest
+
+from keras_learned_rule.rule.files import load_theta
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("jax", reason="needs jax: pip install jax")
+BINDINGS = [
+    "train.updates = 40",
+    "train.evaluation_steps = 5",
+    "train.horizon = @Horizon()",
+    "Horizon.lengths = (5, 10)",
+    "Horizon.truncations = (5,)",
+    "NetworkDistribution.depths = (1, 1)",
+    "TaskFamily.tasks = 2",
+    "TaskFamily.buckets = 1",
+    "train.learning_rate = 0.005",
+    "Intervals.checkpoint = 5",
+    "Intervals.log = 1",
+]
+
+
+def command(run_dir, processes):
+    own = ["make_engine.strategy = 'multi_worker'"] if processes > 1 else []
+    flags = [flag for binding in BINDINGS + own for flag in ("--gin", binding)]
+    program = [sys.executable, "-m", "keras_learned_rule.meta_train"]
+    return [*program, "--gin_file", "gin_configs/quick.gin", "--run_dir", str(run_dir), *flags]
+
+
+def started(run_dir, environments):
+    return [
+        subprocess.Popen(
+            command(run_dir, len(environments)),
+            env={**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": children.PATHS, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for environment in environments
+    ]
+
+
+def ended(processes):
+    return [(*process.communicate(timeout=300), process.returncode) for process in processes]
+
+
+def wait_for(log, updates):
+    deadline = time.time() + 300
+    while not log.exists() or log.read_text().count("meta_loss") < updates:
+        assert time.time() < deadline
+        time.sleep(0.05)
+
+
+def test_a_run_goes_on_after_one_of_its_processes_was_killed(tmp_path):
+    (result,) = ended(started(tmp_path / "one", [{}]))
+    assert result[-1] == 0, result[1]
+    both = started(tmp_path / "two", children.workers(2, "jax"))
+    wait_for(tmp_path / "two" / "metrics.jsonl", 7)
+    both[1].kill()
+    (_, error, status), _ = ended(both)
+    assert status == 1
+    assert "\nConnectionError: All processes of a run must" in error
+    again = ended(started(tmp_path / "two", children.workers(2, "jax")))
+    assert [result[-1] for result in again] == [0, 0], again
+    assert all("Continuing" in out for out, _, _ in again)
+    expected, actual = (load_theta(tmp_path / n / "last.safetensors")[1] for n in ("one", "two"))
+    for name, array in expected.items():
+        np.testing.assert_allclose(actual[name], array, rtol=0, atol=1e-5, err_msg=name)
+    # One log, written by one process.
+    lines = (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()
+    assert sum('"meta_loss"' in line for line in lines) == 40
