@@ -5,7 +5,7 @@ from keras_learned_rule.fit.callback import LearnedRule
 from keras_learned_rule.fit.model import LearnedRuleModel
 from keras_learned_rule.fit.probe import FewShotProbe
 from keras_learned_rule.fit.readout import few_shot_accuracy
-from keras_learned_rule.fit.step import learned_rule_step
+from keras_learned_rule.fit.step import learned_rule_step, stateless_learned_rule_step
 from keras_learned_rule.rule.spec import RuleSpec
 from keras_learned_rule.rule.update_rule import UpdateRule
 
@@ -19,4 +19,5 @@ __all__ = [
     "UpdateRule",
     "few_shot_accuracy",
     "learned_rule_step",
+    "stateless_learned_rule_step",
 ]

@@ -16,6 +16,20 @@ PATHS = os.pathsep.join([str(TESTS.parent), str(TESTS)])
 
 def start(backend, environment=(), **settings):
     """A child process; see `meta_child.SETTINGS`."""
+    return start_script("meta_child.py", settings, backend, environment)
+
+
+# Runs a script as if there were no TensorFlow: any import of it is an error.
+_WITHOUT_TENSORFLOW = """
+import runpy, sys
+sys.modules["tensorflow"] = None
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def start_script(script, argument, backend, environment=(), tensorflow=True):
+    """A child process of a script among the tests, which gets its argument as json."""
     environment = {
         **os.environ,
         "KERAS_BACKEND": backend,
@@ -23,7 +37,8 @@ def start(backend, environment=(), **settings):
         "TF_CPP_MIN_LOG_LEVEL": "3",
         **dict(environment),
     }
-    command = [sys.executable, str(TESTS / "meta_child.py"), json.dumps(settings)]
+    prefix = [] if tensorflow else ["-c", _WITHOUT_TENSORFLOW]
+    command = [sys.executable, *prefix, str(TESTS / script), json.dumps(argument)]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
 

@@ -31,8 +31,8 @@ pytest_plugins = ["budget", "slow_cases"]
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = Path(os.environ.get("LEARNED_RULE_REFERENCE", ROOT.parent / "shared" / "reference"))
 
-# `fit` needs TensorFlow, and so do bounds near the precision of float64. With another backend these
-# files run. The tests of meta-training on TensorFlow also start child processes on JAX.
+# Bounds near the precision of float64 need TensorFlow. With another backend these files run. The
+# tests of `fit` and meta-training on TensorFlow also start child processes on the others.
 ANY_BACKEND = {
     "test_configs",
     "test_data",

@@ -5,7 +5,6 @@ import inspect
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from keras import layers, ops
 
 from keras_learned_rule.fit.callback import LearnedRule
@@ -90,11 +89,15 @@ def batches(x, size=BATCH):
 
 
 def dataset(x, size=BATCH):
+    import tensorflow as tf
+
     return tf.data.Dataset.from_tensor_slices(x).batch(size)
 
 
 def unknown_length(x, shape=(None, FEATURES)):
     """A data set of which Keras learns only at its end how long it is."""
+    import tensorflow as tf
+
     signature = tf.TensorSpec(shape)
     return tf.data.Dataset.from_generator(lambda: iter(batches(x)), output_signature=signature)
 
@@ -180,8 +183,9 @@ def weights_by_hand(model, rule, steps, schedule=None, backward=(), teacher=()):
 
 def assert_model_has(model, state, tolerance=2e-5):
     for own, layer in zip(arrays_of(model)[-len(state) :], state, strict=True):
-        np.testing.assert_allclose(own["w"], layer["w"], rtol=tolerance, atol=tolerance)
-        np.testing.assert_allclose(own["b"], layer["b"], rtol=tolerance, atol=tolerance)
+        for name in ("w", "b"):
+            actual, expected = (ops.convert_to_numpy(state[name]) for state in (own, layer))
+            np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
 
 
 def arrays_of(model):

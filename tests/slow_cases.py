@@ -51,7 +51,7 @@ SLOW = (
     "test_fit::test_equals_iterating_the_update_by_hand?sample_weight*",
     "test_fit::test_equals_iterating_the_update_by_hand?tensor*",
     "test_fit::test_equals_iterating_the_update_by_hand?tuple*",
-    "test_docstrings::test_example?keras_learned_rule.fit.step.learned_rule_step*",
+    "test_docstrings::test_example?keras_learned_rule.fit.step.*",
     "test_docstrings::test_example?keras_learned_rule.fit.probe.*",
     "test_fit_model::test_loaded_model_goes_on_where_it_stopped?rule1]",
     "test_fit_replay::test_a_fit_equals_the_update_by_hand_over_filled_batches?*jit_compile*",

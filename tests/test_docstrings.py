@@ -1,6 +1,7 @@
 """Every example in a public docstring runs, each on its own, in a folder of its own."""
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
@@ -22,10 +23,17 @@ def is_command(path):
     return "flags.DEFINE_" in Path(path).read_text()
 
 
+def is_there(name):
+    """Whether a module can be imported: an adapter has the name of the framework that it needs."""
+    package, _, framework = name.rpartition(".")
+    return not package.endswith(".fit.backends") or importlib.util.find_spec(framework)
+
+
 def modules():
     found = pkgutil.walk_packages(keras_learned_rule.__path__, "keras_learned_rule.")
     specs = [info.module_finder.find_spec(info.name) for info in found]
-    return [importlib.import_module(spec.name) for spec in specs if not is_command(spec.origin)]
+    wanted = [spec for spec in specs if is_there(spec.name) and not is_command(spec.origin)]
+    return [importlib.import_module(spec.name) for spec in wanted]
 
 
 def documented(owner, name, home):

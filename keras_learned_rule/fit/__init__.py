@@ -6,6 +6,8 @@
   state), `memory.py` (running means, a teacher, backward weights, steps done), `statistics.py`
   (moving statistics of batch normalisation), `guard.py` (nothing that is not finite gets into the
   weights), `replicas.py` (tf.distribute) and `inputs.py` (batches in all their forms).
+- `backends/` has what depends on the framework, an adapter each; `stateless.py` makes the step a
+  pure function.
 - `takeover.py` replaces the training step of a model for one fit; `schedule.py` knows where in
   its inner loop that fit stands; `monitor.py` makes the logs; `watch.py` ends a fit that failed
   and keeps one going that another callback has changed; `unfitted_copies.py` copies callbacks;

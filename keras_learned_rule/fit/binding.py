@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from keras_learned_rule.checks import check, integer
-from keras_learned_rule.fit import checks
+from keras_learned_rule.fit import backends, checks
 from keras_learned_rule.fit.chain_network import ChainNetwork
 from keras_learned_rule.fit.guard import MINIMUM_BATCH, Guard
 from keras_learned_rule.fit.initial_weights import check_initial_weights
@@ -106,7 +106,7 @@ class RuleBinding:
         ValueError: An argument is wrong, or the rule cannot train this model; the message names
             the argument, the layer or the size.
         FileNotFoundError: `rule` is a path, and there is no such file.
-        RuntimeError: Keras runs on another backend than TensorFlow.
+        RuntimeError: Keras runs on another backend than TensorFlow, JAX or PyTorch.
 
     Example:
     ```python
@@ -131,7 +131,7 @@ class RuleBinding:
         examples: PositionLimit = "auto",
         memory: RuleMemory | None = None,
     ) -> None:
-        checks.check_backend()
+        backend = backends.current()
         checks.check_freeze(freeze)
         checks.check_total_steps(total_steps)
         check("seed", seed, integer(least=0))
@@ -149,7 +149,7 @@ class RuleBinding:
         limit, least_batch = positions_limit(examples), max(least, MINIMUM_BATCH)
         needed = step_bytes(sites.learning, limit, least_batch, least, self.input.tensors)
         warn_of_memory(needed, least_batch)
-        with model.distribute_strategy.scope():
+        with backend.scope(model):
             self.guard = Guard()
             self.replay = Replay(least, self.input.tensors, seed)
             self.memory = RuleMemory() if memory is None else memory
@@ -185,6 +185,38 @@ class RuleBinding:
             "memory=copy.deepcopy(binding.memory) to go on where this one stands. "
             f"Received: the binding of model {self._model.name!r}"
         )
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """All that a step may change: the variables of the model and those of the rule."""
+        own = [*self.guard.variables, *self.replay.variables]
+        return [*self._model.variables, *self.memory.variables, *own]
+
+    def state(self) -> list[Tensor]:
+        """The values of all variables, for `stateless_learned_rule_step`.
+
+        Returns:
+            A list of tensors.
+        """
+        return [ops.copy(variable) for variable in self.variables]
+
+    def load(self, state: Sequence[Tensor]) -> None:
+        """Sets all variables: the weights of the model and what the rule remembers.
+
+        Args:
+            state: What `state` or `stateless_learned_rule_step` returned.
+
+        Raises:
+            ValueError: `state` has other arrays than this binding has variables.
+        """
+        shapes = [tuple(value.shape) for value in state]
+        if shapes != [tuple(variable.shape) for variable in self.variables]:
+            raise ValueError(
+                "state must be what this binding's `state` or stateless_learned_rule_step "
+                f"returned. Received: {len(shapes)} arrays"
+            )
+        for variable, value in zip(self.variables, state, strict=True):
+            variable.assign(value)
 
     def check_weights(self) -> None:
         """Raises ValueError for weights from which nothing can be learned."""

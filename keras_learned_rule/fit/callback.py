@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from keras_learned_rule.checks import check, flag, integer
 from keras_learned_rule.fit import checks
+from keras_learned_rule.fit.backends.base import Step
 from keras_learned_rule.fit.binding import RuleBinding, resolve_rule
 from keras_learned_rule.fit.memory import RuleMemory, several_rules
 from keras_learned_rule.fit.monitor import Monitor
@@ -31,6 +32,7 @@ class LearnedRule(FitWatch):
     saved from it may hold the state of the rule, too, which does not matter to loading it.
 
     - Labels and sample weights given to `fit` are not used, except for metrics in `compile`.
+      Keras itself, on JAX and PyTorch, asks for labels where `compile` had a loss.
     - The model is any built `keras.Model`. Layers learn that have a kind in `model/kinds/`: Dense,
       EinsumDense, Conv1D to Conv3D, and the pointwise part of SeparableConv. A normalisation and a
       nonlinearity behind them are recognised. All else runs as the model itself runs it, frozen
@@ -66,7 +68,9 @@ class LearnedRule(FitWatch):
       several fits use `LearnedRuleModel`. `initial_epoch` alone goes on in the schedule only;
       a teacher then has what is left of it to learn.
     - Under `MirroredStrategy` each replica makes the update of its share of the batch, and the
-      model takes their mean.
+      model takes their mean. Under `keras.distribution`, on JAX, the step is that of the whole
+      batch; all devices must get as many examples.
+    - On PyTorch steps are made eagerly, whatever `jit_compile` says.
 
     Args:
         rule: "compact", which is the newest preset, or another one (`UpdateRule.presets()`), the
@@ -103,7 +107,7 @@ class LearnedRule(FitWatch):
         ValueError: An argument is wrong; in `fit`: the rule cannot train this model, or its
             weights are not finite. Nothing of the model has changed then.
         FileNotFoundError: `rule` is a path, and there is no such file.
-        RuntimeError: In `fit`: Keras runs on another backend than TensorFlow.
+        RuntimeError: In `fit`: Keras runs on another backend than TensorFlow, JAX or PyTorch.
 
     Example:
     ```python
@@ -226,7 +230,10 @@ class LearnedRule(FitWatch):
         self._begun = False
         form = self._binding.input
         self._monitor = Monitor(self.model, self.model, form, self.log_layers)
-        self._takeover = Takeover(self.model, self._step(), self._monitor.test_step, self._detach)
+        test_step = Step(self._monitor.test_step, self._monitor.variables)
+        # Inside of a step `self.model` would make JAX write values back that are no longer there.
+        detach = functools.partial(self.memory.detach, self.model)
+        self._takeover = Takeover(self.model, self._step(), test_step, detach)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Starts new means, and the schedule in the first epoch of this fit."""
@@ -297,7 +304,6 @@ class LearnedRule(FitWatch):
         self._takeover.take(self._step())
 
     def _bind(self):
-        checks.check_backend()
         checks.check_compiled(self.model)
         self._binding = RuleBinding(
             self.model,
@@ -314,7 +320,8 @@ class LearnedRule(FitWatch):
             self._probe.on_train_begin()
 
     def _step(self):
-        return functools.partial(self._monitor.train_step, self._binding)
+        run = functools.partial(self._monitor.train_step, self._binding)
+        return Step(run, [*self._binding.variables, *self._monitor.variables])
 
     def _detach(self):
         self.memory.detach(self.model)

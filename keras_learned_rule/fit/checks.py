@@ -1,22 +1,11 @@
 """Refuses what the rule cannot train, before anything of the model has changed."""
 
-import keras
 import numpy as np
 
 from keras_learned_rule.checks import check, either, integer, one_of, optional
+from keras_learned_rule.fit import backends
 from keras_learned_rule.fit.inputs import arrays_of
 from keras_learned_rule.model.arguments import LAYER_NAMES
-
-_STRATEGIES = ("_DefaultDistributionStrategy", "OneDeviceStrategy", "MirroredStrategy")
-
-
-def check_backend():
-    """Raises RuntimeError unless Keras runs on TensorFlow."""
-    if keras.config.backend() != "tensorflow":
-        raise RuntimeError(
-            "LearnedRule trains models on the Keras backend 'tensorflow' only; set "
-            f"KERAS_BACKEND=tensorflow. Received: backend={keras.config.backend()!r}"
-        )
 
 
 def check_float32(model, kernels):
@@ -30,25 +19,13 @@ def check_float32(model, kernels):
 
 
 def check_compiled(model):
-    """Raises ValueError for what `compile` and `tf.distribute` offer but the rule does not obey."""
+    """Raises ValueError for what `compile` and distributions offer but the rule does not obey."""
     if getattr(model.optimizer, "use_ema", False):
         raise ValueError(
             "The rule does not use the optimizer, so it cannot keep moving averages of weights: "
             "compile with use_ema=False. Received: use_ema=True"
         )
-    strategy = type(model.distribute_strategy).__name__
-    if strategy not in _STRATEGIES:
-        raise ValueError(
-            "LearnedRule works without tf.distribute, with OneDeviceStrategy and with "
-            f"MirroredStrategy. Received: {strategy}"
-        )
-    replicated = model.distribute_strategy.num_replicas_in_sync > 1
-    if replicated and (model.steps_per_execution > 1 or model.jit_compile is True):
-        raise ValueError(
-            "With several replicas compile with steps_per_execution=1 and without "
-            f"jit_compile=True. Received: steps_per_execution={model.steps_per_execution}, "
-            f"jit_compile={model.jit_compile}"
-        )
+    backends.current().check_compiled(model)
 
 
 def check_width(spec, width):

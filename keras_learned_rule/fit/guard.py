@@ -5,6 +5,8 @@ import warnings
 import keras
 from keras import ops
 
+from keras_learned_rule.fit.variables import assign_if
+
 # Of a single example there are no batch statistics.
 MINIMUM_BATCH = 2
 _FINE, _BAD_BATCH, _SMALL_BATCH, _UNEVEN_BATCH, _DIVERGED, _NEVER_FINITE = range(6)
@@ -22,6 +24,11 @@ class Guard:
         self._failure = keras.Variable(_FINE, dtype="int", trainable=False, name="failure")
         self._failed_step = keras.Variable(0, dtype="int", trainable=False, name="failed_step")
         self._updates = keras.Variable(0, dtype="int", trainable=False, name="updates")
+
+    @property
+    def variables(self):
+        """All its variables."""
+        return [self._failure, self._failed_step, self._updates]
 
     def reset(self):
         """Forgets failures, at the beginning of a fit."""
@@ -51,8 +58,8 @@ class Guard:
         )
         outcome = ops.where(even, outcome, _UNEVEN_BATCH)
         healthy = self.healthy()
-        self._failed_step.assign(ops.where(healthy, step, self._failed_step))
-        self._failure.assign(ops.where(healthy, outcome, self._failure))
+        assign_if(healthy, self._failed_step, step)
+        assign_if(healthy, self._failure, outcome)
         applied = ops.logical_and(self.healthy(), enough)
         self._updates.assign_add(ops.cast(applied, self._updates.dtype))
         return applied

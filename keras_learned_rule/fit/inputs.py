@@ -130,7 +130,8 @@ def _check_batch_sizes(arrays, names):
 def dense(x):
     """A sparse tensor of TensorFlow, SciPy or JAX as a dense one; anything else stays as it is."""
     if hasattr(x, "todense"):
-        return np.asarray(x.todense())
+        x = x.todense()
+        return np.asarray(x) if isinstance(x, np.matrix) else x
     return ops.convert_to_tensor(x, sparse=False) if hasattr(x, "dense_shape") else x
 
 

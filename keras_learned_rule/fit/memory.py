@@ -46,8 +46,8 @@ class RuleMemory(keras.layers.Layer):
             initial: What `initial_memory` returns.
         """
         if self.steps_done is None:
-            self.steps_done = self._variable("steps_done", np.int64(0))
-            self.total_steps = self._variable("total_steps", np.int64(0))
+            self.steps_done = self._variable("steps_done", np.int64(0), "int")
+            self.total_steps = self._variable("total_steps", np.int64(0), "int")
         for name, arrays in initial.items():
             kept = getattr(self, name)
             for key, values in arrays.items():
@@ -65,10 +65,10 @@ class RuleMemory(keras.layers.Layer):
             for key, values in arrays.items():
                 getattr(self, name)[key].assign(values)
 
-    def _variable(self, name, values):
+    def _variable(self, name, values, dtype="float32"):
         variable = self.add_weight(
             shape=values.shape,
-            dtype=str(values.dtype),
+            dtype=dtype,
             initializer="zeros",
             trainable=False,
             name=name,

@@ -7,7 +7,8 @@ from typing import Any
 import keras
 
 from keras_learned_rule.checks import check, flag
-from keras_learned_rule.fit import checks
+from keras_learned_rule.fit import backends, checks
+from keras_learned_rule.fit.backends.base import Step
 from keras_learned_rule.fit.binding import RuleBinding, resolve_rule
 from keras_learned_rule.fit.inputs import InputForm
 from keras_learned_rule.fit.memory import RuleMemory
@@ -126,7 +127,18 @@ class LearnedRuleModel(keras.Model):
         changed = self._binding is None or self._binding.outdated()
         if changed:
             self._bind()
-        return super().make_train_function(force=force or changed)
+        if force or changed or self.train_function is None:
+            variables = [*self._binding.variables, *self._monitor.variables]
+            step = Step(self.train_step, variables)
+            self.train_function = backends.current().make_function(self, "train", step)
+        return self.train_function
+
+    def make_test_function(self, force: bool = False) -> Callable[..., Tensors]:
+        """Makes the validation step."""
+        if force or self.test_function is None:
+            step = Step(self.test_step, self._monitor.variables)
+            self.test_function = backends.current().make_function(self, "test", step)
+        return self.test_function
 
     def _bind(self):
         self._binding = RuleBinding(

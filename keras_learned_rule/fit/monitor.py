@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_learned_rule.fit import backends
 from keras_learned_rule.fit.layer_sizes import LayerSizes
 from keras_learned_rule.fit.step import effective_rank, learned_rule_step
 
@@ -31,10 +32,15 @@ class Monitor:
     def __init__(self, model, chain, form, log_layers):
         self._model, self._chain = model, chain
         self._input = form
-        with model.distribute_strategy.scope():
+        with backends.current().scope(model):
             self.layer_sizes = LayerSizes(chain, log_layers)
             self._effective_rank = keras.metrics.Mean("effective_rank")
         self.metrics = [self.layer_sizes, self._effective_rank]
+
+    @property
+    def variables(self):
+        """The variables of the means."""
+        return [variable for metric in self.metrics for variable in metric.variables]
 
     def reset(self):
         """Starts new means."""

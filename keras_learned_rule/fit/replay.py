@@ -4,6 +4,10 @@ import math
 import warnings
 
 import keras
+from keras import ops
+
+from keras_learned_rule.fit import backends
+from keras_learned_rule.model.draws import combined_seed, random_rows
 
 # The examples of a step with which the compact rule is meta-trained.
 REFERENCE_BATCH = 128
@@ -27,7 +31,7 @@ def resolve_replay(replay, spec, model, inputs):
         published rule, which was meta-trained without, for inputs of which as many examples are
         too large to keep, and where replay is not possible, which else is warned of.
     """
-    replicas = model.distribute_strategy.num_replicas_in_sync
+    replicas = backends.current().replicas(model)
     flat = keras.tree.flatten(inputs)
     shapes = [tuple(tensor.shape[1:]) for tensor in flat]
     possible = replicas == 1 and not any(None in shape for shape in shapes)
@@ -55,13 +59,13 @@ def _room(least, flat):
 
 def _numbers(flat):
     """How many float32 numbers an example takes the room of."""
-    sizes = [2 if _kept_dtype(tensor.dtype) == "int64" else 1 for tensor in flat]
+    sizes = [1 if _kept_dtype(tensor.dtype) == "float32" else 2 for tensor in flat]
     return sum(n * math.prod(tensor.shape[1:]) for n, tensor in zip(sizes, flat, strict=True))
 
 
 def _kept_dtype(dtype):
-    """A GPU updates rows of float32 and int64 variables, not those of all dtypes."""
-    return "float32" if keras.backend.is_float_dtype(dtype) else "int64"
+    """TensorFlow on a GPU updates rows of float32 and int64 variables, not those of all dtypes."""
+    return "float32" if keras.backend.is_float_dtype(dtype) else "int"
 
 
 class Replay:
@@ -78,44 +82,44 @@ class Replay:
     Example:
     ```python
     import keras
-    import tensorflow as tf
+    from keras import ops
 
     from keras_learned_rule.fit.replay import Replay
 
     replay = Replay(least=8, inputs=keras.KerasTensor((None, 2)), seed=0)
-    replay.keep(tf.ones((4, 2)), applied=True)
-    assert replay.fill(tf.zeros((4, 2)), step=1).shape == (8, 2)
+    replay.keep(ops.ones((4, 2)), applied=True)
+    assert replay.fill(ops.zeros((4, 2)), step=1).shape == (8, 2)
     ```
     """
 
     def __init__(self, least, inputs, seed):
         self._least = least
-        self._seed = seed % 2**63
+        self._seed = seed % 2**31
         self._inputs = inputs
+        self._kept, self._counters = [], []
         if least:
             self._allocate()
 
     # Not in the first step: a step that makes variables is compiled twice.
     def _allocate(self):
-        import tensorflow as tf
-
         flat = keras.tree.flatten(self._inputs)
         self._room = _room(self._least, flat)
         self._kept = [
-            tf.Variable(
-                tf.zeros((self._room, *tensor.shape[1:]), _kept_dtype(tensor.dtype)),
-                trainable=False,
-                name=f"replay_{i}",
-            )
+            _variable(f"replay_{i}", (self._room, *tensor.shape[1:]), _kept_dtype(tensor.dtype))
             for i, tensor in enumerate(flat)
         ]
-        # How many were ever kept.
-        self._seen = tf.Variable(tf.zeros((), "int64"), trainable=False, name="replay_seen")
+        # How many are kept, and where the next one goes.
+        self._counters = [_variable(f"replay_{name}", (), "int") for name in ("count", "next")]
+
+    @property
+    def variables(self):
+        """All its variables."""
+        return [*self._kept, *self._counters]
 
     def clear(self):
         """Forgets all examples."""
-        if self._least:
-            self._seen.assign(0)
+        for counter in self._counters:
+            counter.assign(0)
 
     def fill(self, x, step):
         """Adds kept examples, drawn at random, to a small batch.
@@ -132,21 +136,17 @@ class Replay:
         # What is known when the step is compiled need not be looked at in it.
         if not self._least or (flat[0].shape[0] or 0) >= self._least:
             return x
-        import tensorflow as tf
-
-        given = tf.shape(flat[0], "int64")[0]
-        missing = tf.maximum(self._least - given, 0)
-        seed = tf.stack([tf.constant(self._seed, "int64"), tf.cast(step, "int64")])
-        kept = tf.minimum(self._seen, self._room)
-        rows = tf.random.stateless_uniform([missing], seed, 0, tf.maximum(kept, 1), "int64")
+        given, count = ops.shape(flat[0])[0], self._counters[0]
+        missing = ops.arange(_at_least(0, self._least - given), dtype="int32")
+        rows = random_rows(missing, ops.maximum(count, 1), combined_seed(self._seed, step))
         # An empty batch has nothing to be filled up with; it is not learned from, either.
-        own_rows = tf.range(missing) % tf.maximum(given, 1)
+        own_rows = missing % _at_least(1, given)
         filled = []
         for own, buffer in zip(self._in_shape(flat), self._kept, strict=True):
-            source = tf.concat([own, tf.zeros((1, *buffer.shape[1:]), own.dtype)], axis=0)
-            drawn = tf.cast(tf.gather(buffer, rows), own.dtype)
-            more = tf.where(kept > 0, drawn, tf.gather(source, own_rows))
-            filled.append(tf.concat([own, more], axis=0))
+            source = ops.concatenate([own, ops.zeros((1, *buffer.shape[1:]), own.dtype)], axis=0)
+            drawn = ops.cast(backends.current().rows(buffer, rows), own.dtype)
+            more = ops.where(ops.greater(count, 0), drawn, ops.take(source, own_rows, axis=0))
+            filled.append(ops.concatenate([own, more], axis=0))
         return keras.tree.pack_sequence_as(self._inputs, filled)
 
     def keep(self, x, applied):
@@ -158,21 +158,29 @@ class Replay:
         """
         if not self._least:
             return
-        import tensorflow as tf
-
+        backend, (count, following) = backends.current(), self._counters
         flat = [own[: self._room] for own in self._in_shape(keras.tree.flatten(x))]
-        count = tf.shape(flat[0], "int64")[0]
-        rows = (self._seen + tf.range(count)) % self._room
+        given = ops.shape(flat[0])[0]
+        rows = (following + ops.arange(given, dtype=count.dtype)) % self._room
         for own, buffer in zip(flat, self._kept, strict=True):
-            values = tf.where(applied, tf.cast(own, buffer.dtype), tf.gather(buffer, rows))
-            buffer.scatter_update(tf.IndexedSlices(values, rows))
-        self._seen.assign_add(tf.where(applied, count, tf.zeros_like(count)))
+            values = ops.where(applied, ops.cast(own, buffer.dtype), backend.rows(buffer, rows))
+            backend.put_rows(buffer, rows, values)
+        used = ops.where(applied, ops.cast(given, count.dtype), 0)
+        count.assign(ops.minimum(count + used, self._room))
+        following.assign((following + used) % self._room)
 
     def _in_shape(self, flat):
         # A last axis of length 1 may be missing, or one too many; no example is cut in pieces.
-        import tensorflow as tf
-
         return [
-            tf.reshape(own, tf.concat([tf.shape(own)[:1], tensor.shape[1:]], axis=0))
+            ops.reshape(own, (ops.shape(own)[0], *tensor.shape[1:]))
             for own, tensor in zip(flat, keras.tree.flatten(self._inputs), strict=True)
         ]
+
+
+def _variable(name, shape, dtype):
+    return keras.Variable("zeros", shape=shape, dtype=dtype, trainable=False, name=name)
+
+
+def _at_least(least, number):
+    """The larger of two integers, of which the second may be a tensor."""
+    return max(least, number) if isinstance(number, int) else ops.maximum(least, number)

@@ -1,7 +1,9 @@
-"""What replicas of `tf.distribute` have to agree on; without it, nothing is done."""
+"""What copies of a model have to agree on in a step; with a single one, nothing is done."""
 
 import keras
 from keras import ops
+
+from keras_learned_rule.fit import backends
 
 
 def mean_over_replicas(tensors, counts):
@@ -17,29 +19,19 @@ def mean_over_replicas(tensors, counts):
     Returns:
         The structure of `tensors`; unchanged with a single replica.
     """
-    context = _context()
-    if context.num_replicas_in_sync == 1:
+    backend = backends.current()
+    if backend.replicas_in_step() == 1:
         return tensors
-    weight = ops.cast(counts, "float32")
-    total = ops.maximum(_sum(context, weight), 1.0)
+    total = ops.maximum(backend.sum_over_replicas(ops.cast(counts, "float32")), 1.0)
     return keras.tree.map_structure(
-        lambda t: _sum(context, ops.where(counts, t, ops.zeros_like(t))) / total, tensors
+        lambda t: backend.sum_over_replicas(ops.where(counts, t, ops.zeros_like(t))) / total,
+        tensors,
     )
 
 
 def any_replica(flag):
     """Whether the scalar bool tensor `flag` is true on any replica."""
-    context = _context()
-    if context.num_replicas_in_sync == 1:
+    backend = backends.current()
+    if backend.replicas_in_step() == 1:
         return flag
-    return _sum(context, ops.cast(flag, "float32")) > 0.0
-
-
-def _context():
-    import tensorflow as tf
-
-    return tf.distribute.get_replica_context()
-
-
-def _sum(context, tensor):
-    return context.all_reduce("SUM", tensor)
+    return backend.sum_over_replicas(ops.cast(flag, "float32")) > 0.0

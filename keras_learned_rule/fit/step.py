@@ -1,18 +1,24 @@
 """One step of the learned rule on a Keras model."""
 
+import functools
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
+from keras_learned_rule.fit import backends
 from keras_learned_rule.fit.binding import RuleBinding
 from keras_learned_rule.fit.guard import MINIMUM_BATCH
 from keras_learned_rule.fit.replicas import any_replica, mean_over_replicas
+from keras_learned_rule.fit.stateless import stateless
 from keras_learned_rule.hints import Tensor, Tensors
 
 
 def learned_rule_step(binding: RuleBinding, x: Tensor) -> Tensors:
     """Changes the weights of a model by one step of the rule, for training loops of your own.
 
-    Works eagerly, in a `tf.function` and under XLA. Nothing changes for a batch with NaN or
+    Works eagerly, in a `tf.function` and under XLA; `stateless_learned_rule_step` is the form that
+    `jax.jit` compiles. Nothing changes for a batch with NaN or
     infinite values, for one that would make the weights so, and after either has happened:
     `binding.raise_on_failure()` then says what went wrong. A batch of a single example, as the
     last of an epoch may be, has no batch statistics and is skipped. A small batch is filled up
@@ -51,11 +57,67 @@ def learned_rule_step(binding: RuleBinding, x: Tensor) -> Tensors:
     binding.raise_on_failure()
     ```
     """
+    _bound(binding)
+    backend = backends.current()
+    backend.check_traced(x, binding.memory.steps_done)
+    with backend.without_gradients():
+        return _step(binding, binding.input.batch(x))
+
+
+def stateless_learned_rule_step(
+    binding: RuleBinding, state: Sequence[Tensor], x: Tensor
+) -> tuple[Tensors, list[Tensor]]:
+    """`learned_rule_step` as a pure function, to compile it with JAX.
+
+    Args:
+        binding: A `RuleBinding` of the model. No variable of it changes.
+        state: `binding.state()`, or what the step before returned.
+        x: See `learned_rule_step`.
+
+    Returns:
+        (logs, state): what `learned_rule_step` returns, and the state after it. `binding.load`
+        puts the state into the model.
+
+    Raises:
+        ValueError: See `learned_rule_step`.
+
+    Example:
+    ```python
+    import functools
+
+    import keras
+    import numpy as np
+    from keras_learned_rule import RuleBinding, stateless_learned_rule_step
+
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(32, "relu")])
+    batches = np.random.rand(10, 128, 64)
+    binding = RuleBinding(model, total_steps=len(batches))
+    step = functools.partial(stateless_learned_rule_step, binding)
+    if keras.config.backend() == "jax":
+        import jax
+
+        step = jax.jit(step)
+    state = binding.state()
+    for x in batches:
+        logs, state = step(state, x)
+    binding.load(state)
+    binding.raise_on_failure()
+    ```
+    """
+    run = stateless(functools.partial(learned_rule_step, binding), _bound(binding).variables)
+    return run(state, x)
+
+
+def _bound(binding):
     if not isinstance(binding, RuleBinding):
         raise ValueError(
             f"binding must be a RuleBinding, made of the model. Received: {type(binding).__name__}"
         )
-    x, even = _even(binding.input.batch(x))
+    return binding
+
+
+def _step(binding, x):
+    x, even = _even(x)
     rule, memory, network = binding.rule, binding.memory, binding.network
     step, rate = ops.copy(memory.steps_done), binding.learning_rate()
     theta = {name: ops.convert_to_tensor(array) for name, array in rule.theta.items()}

@@ -1,6 +1,8 @@
 """Replaces the training step of a model for one fit, and gives it back whatever happens."""
 
-import types
+import sys
+
+from keras_learned_rule.fit import backends
 
 # Every `evaluate` begins by setting `stop_evaluating` to False. Where Keras finds this instead,
 # it goes on all the same, and we see that the evaluation is still the one that we marked.
@@ -16,7 +18,7 @@ class Takeover:
 
     Args:
         model: The compiled `keras.Model`, at the beginning of a fit.
-        train_step: Function of one batch as Keras passes it, returns a dict of logs.
+        train_step: A `Step`.
         test_step: The same for validation.
         on_release: Function without arguments, called when the model is given back.
     """
@@ -35,9 +37,9 @@ class Takeover:
         """
         self._history = self._model.history
         self._validating = False
-        self._test_function = self._guarded("test", self._compiled("test", self._test_step))
+        self._test_function = self._guarded("test", self._test_step)
         self._model.test_function = None
-        self._train_function = self._guarded("train", self._compiled("train", train_step))
+        self._train_function = self._guarded("train", train_step)
         self._model.train_function = self._train_function
 
     def holds(self):
@@ -62,27 +64,18 @@ class Takeover:
         self._model.test_function = None
         self._on_release()
 
-    def _compiled(self, kind, step):
-        model = self._model
-        setattr(model, f"{kind}_step", step)
-        try:
-            getattr(model, f"make_{kind}_function")(force=True)
-        finally:
-            # The function has captured the step; the model keeps nothing that could outlive us.
-            delattr(model, f"{kind}_step")
-        return getattr(model, f"{kind}_function")
+    def _guarded(self, kind, step):
+        backend = backends.current()
+        function = backend.make_function(self._model, kind, step)
 
-    def _guarded(self, kind, function):
-        import tensorflow as tf
-
-        def run(iterator):
-            if self._is_foreign(kind, iterator):
+        def run(*batches):
+            if self._is_foreign(kind, sys._getframe(1)):
                 self.release()
                 getattr(self._model, f"make_{kind}_function")()
-                return getattr(self._model, f"{kind}_function")(iterator)
+                return getattr(self._model, f"{kind}_function")(*batches)
             try:
-                return function(iterator)
-            except (StopIteration, tf.errors.OutOfRangeError):
+                return function(*batches)
+            except backend.end_of_data:
                 raise  # The data of an epoch of unknown length has ended.
             except BaseException:
                 self.release()
@@ -90,8 +83,9 @@ class Takeover:
 
         return run
 
-    def _is_foreign(self, kind, iterator):
-        # train_on_batch and test_on_batch pass a generator, and every fit has its own History.
-        if isinstance(iterator, types.GeneratorType) or self._model.history is not self._history:
+    def _is_foreign(self, kind, caller):
+        # train_on_batch and test_on_batch call no hook, and every fit has its own History.
+        one_batch = caller.f_code.co_name.endswith("_on_batch")
+        if one_batch or self._model.history is not self._history:
             return True
         return kind == "test" and self._model.stop_evaluating is False

@@ -44,15 +44,15 @@ class NetworkVariables:
             applied: Scalar bool tensor; if false nothing changes.
         """
         for unit, layer in zip(self._units, state, strict=True):
-            _assign_if(applied, unit.kernel, unit.as_kernel(layer["w"]))
+            assign_if(applied, unit.kernel, unit.as_kernel(layer["w"]))
             if unit.bias is not None:
-                _assign_if(applied, unit.bias, ops.reshape(layer["b"], unit.bias.shape))
+                assign_if(applied, unit.bias, ops.reshape(layer["b"], unit.bias.shape))
         for name, variables in self._memory.items():
             for variable, layer in zip(variables, state, strict=True):
-                _assign_if(applied, variable, layer[name])
+                assign_if(applied, variable, layer[name])
         for variables, layer in zip(self._teacher, state[0].get("teacher", ()), strict=True):
             for name, variable in variables.items():
-                _assign_if(applied, variable, layer[name])
+                assign_if(applied, variable, layer[name])
 
 
 def _layer_state(unit):
@@ -66,5 +66,6 @@ def _layer_state(unit):
     return state
 
 
-def _assign_if(condition, variable, value):
-    variable.assign(ops.where(condition, value, variable))
+def assign_if(condition, variable, value):
+    """Sets a variable to a value where a scalar bool tensor is true."""
+    variable.assign(ops.where(condition, value, ops.convert_to_tensor(variable)))

@@ -30,10 +30,24 @@ def drawn_rows(count, total, seed):
     if isinstance(total, int):
         if total <= count:
             return ops.arange(total, dtype="int32")
-        return _hashed(ops.arange(count, dtype="int32"), seed) % total
+        return random_rows(ops.arange(count, dtype="int32"), total, seed)
     total = ops.cast(total, "int32")
     rows = ops.arange(ops.minimum(total, count), dtype="int32")
-    return ops.where(total > count, _hashed(rows, seed) % total, rows)
+    return ops.where(total > count, random_rows(rows, total, seed), rows)
+
+
+def random_rows(numbers, total, seed):
+    """One random row for each of several numbers.
+
+    Args:
+        numbers: int32 tensor; equal ones draw equally.
+        total: How many rows there are, an integer or a scalar integer tensor.
+        seed: Scalar int32 tensor; equal seeds draw equally.
+
+    Returns:
+        int32 tensor in the shape of `numbers`, of numbers below `total`.
+    """
+    return _hashed(numbers, seed) % ops.cast(total, "int32")
 
 
 def drawn_among(kept, count, seed):

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 from typing import Any, NamedTuple
 
 import keras
@@ -33,6 +34,9 @@ class Call(NamedTuple):
     inputs: tuple
     outputs: tuple
     inner: tuple
+
+
+_OF_A_CALL = ("inputs", "outputs", "inner")
 
 
 class Trace(NamedTuple):
@@ -87,14 +91,17 @@ def trace(model, inputs):
     assert calls[1].inputs == calls[0].outputs
     ```
     """
-    recorder = _Recorder()
+    passes = []
 
     def forward(x):
+        recorder = _Recorder()
         with watched(_parts(model), recorder), _casts_watched(recorder.cast):
-            return recorder.forward(model, x)
+            output = recorder.forward(model, x)
+        passes.append(recorder.found)
+        return output
 
     _Forward(forward).compute_output_spec(inputs)
-    return recorder.found
+    return functools.reduce(_in_common, passes)
 
 
 class _Recorder:
@@ -137,7 +144,33 @@ class _Recorder:
 
     def _tensors(self, values):
         tensors = [value for value in keras.tree.flatten(values) if hasattr(value, "shape")]
-        return tuple(Tensor(self._key(tensor), tuple(tensor.shape)) for tensor in tensors)
+        return tuple(Tensor(self._key(tensor), _static(tensor.shape)) for tensor in tensors)
+
+
+def _static(shape):
+    # JAX has symbols for sizes that are not known.
+    return tuple(size if isinstance(size, int) else None for size in shape)
+
+
+def _in_common(first, second):
+    """What is the same in two passes: PyTorch stands two numbers in for every unknown size."""
+    calls = [_call_in_common(*pair) for pair in zip(first.calls, second.calls, strict=True)]
+    return second._replace(calls=calls)
+
+
+def _call_in_common(first, second):
+    pairs = (zip(getattr(first, name), getattr(second, name), strict=True) for name in _OF_A_CALL)
+    inputs, outputs, inner = pairs
+    return second._replace(
+        inputs=tuple(_tensor_in_common(*pair) for pair in inputs),
+        outputs=tuple(_tensor_in_common(*pair) for pair in outputs),
+        inner=tuple(_call_in_common(*pair) for pair in inner),
+    )
+
+
+def _tensor_in_common(first, second):
+    sizes = zip(first.shape, second.shape, strict=True)
+    return second._replace(shape=tuple(a if a == b else None for a, b in sizes))
 
 
 def _in_reach(tensor):
