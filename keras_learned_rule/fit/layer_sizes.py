@@ -37,8 +37,9 @@ class LayerSizes(keras.metrics.Metric):
         places = [self._places[id(kernel)] for kernel in kernels]
         self._learning = {self._paths[place]: place for place in places}
         weights = ops.broadcast_to(ops.cast(sample_weight, "float32"), (len(places),))
+        rows = ops.convert_to_tensor([[place] for place in places], "int32")
         for variable, values in ((self._sum, weights * sizes), (self._steps, weights)):
-            variable.assign_add(ops.scatter([[place] for place in places], values, variable.shape))
+            variable.assign_add(ops.scatter(rows, values, variable.shape))
 
     def result(self):
         """Dict with "update_size" and, on request, "update_size/" with the path of each layer."""
