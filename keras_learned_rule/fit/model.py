@@ -152,7 +152,7 @@ class LearnedRuleModel(keras.Model):
         return self._monitor.metrics + compiled
 
     def train_step(self, data: Any) -> Tensors:
-        """One step of the rule; see `Monitor.train_step`."""
+        """One step of the rule, of this form on every backend; see `Monitor.train_step`."""
         return self._monitor.train_step(self._binding, data)
 
     def test_step(self, data: Any) -> Tensors:
