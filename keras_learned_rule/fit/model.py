@@ -65,6 +65,10 @@ class LearnedRuleModel(keras.Model):
     ```
     """
 
+    # Keras makes them, and has no types.
+    train_function: Any
+    test_function: Any
+
     def __init__(
         self,
         chain: keras.Model,
@@ -95,7 +99,7 @@ class LearnedRuleModel(keras.Model):
         frozen = getattr(chain, "weights", None) and not chain.trainable_variables
         if not frozen:
             self._bind()
-        form = InputForm(self.chain) if frozen else self._binding.input
+        form = InputForm(self.chain) if self._binding is None else self._binding.input
         self._monitor = Monitor(self, self.chain, form, log_layers)
 
     @property
