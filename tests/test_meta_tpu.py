@@ -1,16 +1,19 @@
 """What TPUs need of meta-training, as far as a machine without one can tell."""
 
+import functools
 import importlib.util
 import json
 import os
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import ROOT
 
+from keras_learned_rule import RuleBinding, stateless_learned_rule_step
 from keras_learned_rule.meta.engine import make_engine
 from keras_learned_rule.meta.engines.tensorflow import TensorFlowEngine
 from keras_learned_rule.meta.engines.tpu import VARIABLES
@@ -94,12 +97,26 @@ def test_what_is_wrong_is_found(function, problem):
     assert problem in lowering.hlo_problems(lowering.lowered(function, (tf.ones(3),), "CPU"))
 
 
+def fit_program():
+    """(function, arguments) of a step of `fit` on a convolutional model with a branch."""
+    x = keras.Input((8, 8, 3))
+    y = keras.layers.Conv2D(4, 3, activation="relu", padding="same")(x)
+    z = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3, padding="same")(y))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Add()([y, z]))
+    model = keras.Model(x, keras.layers.Dense(4, activation="relu")(pooled))
+    binding = RuleBinding(model, total_steps=10)
+    step = functools.partial(stateless_learned_rule_step, binding)
+    return step, (binding.state(), np.ones((16, 8, 8, 3), "float32"))
+
+
 JAX = """
 import json
 import jax
 import test_meta_tpu
 found = {}
-for name, (function, arguments) in test_meta_tpu.tiny_programs(test_meta_tpu.make_engine()).items():
+programs = test_meta_tpu.tiny_programs(test_meta_tpu.make_engine())
+programs["fit"] = test_meta_tpu.fit_program()
+for name, (function, arguments) in programs.items():
     exported = jax.export.export(jax.jit(function), platforms=["tpu"])(*arguments)
     found[name] = exported.mlir_module()
 print(json.dumps(found))
