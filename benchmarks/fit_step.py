@@ -14,7 +14,6 @@ import platform
 import re
 import subprocess
 import sys
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -24,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 from keras import layers
+from turns import measure
 
 from keras_learned_rule import RuleBinding, learned_rule_step
 from keras_learned_rule.experiments.report import table
@@ -34,7 +34,6 @@ flags.DEFINE_integer("threads", 0, "Threads of TensorFlow; 0: as many as there a
 flags.DEFINE_string("memory_of", None, "Prints the peak memory of one step, such as C1/rule/no.")
 
 BATCH, CLASSES = 128, 10
-SHORTEST_SECONDS = 0.05
 METHODS = ("rule", "Adam")
 
 
@@ -86,27 +85,6 @@ def make_step(name, method, compiled):
     return (rule_step if method == "rule" else adam_step)(network, x, compiled)
 
 
-def seconds(step, count):
-    """Mean wall and processor seconds of a step."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    for _ in range(count):
-        result = step()
-    np.asarray(tf.nest.flatten(result)[0])  # Waits where steps run asynchronously.
-    return (time.perf_counter() - wall) / count, (time.process_time() - cpu) / count
-
-
-def measure(steps):
-    """Median wall and processor milliseconds of each step, taking turns."""
-    for step in steps.values():
-        seconds(step, 3)
-    counts = {key: 1 + int(SHORTEST_SECONDS / seconds(step, 1)[0]) for key, step in steps.items()}
-    measured = {key: [] for key in steps}
-    for _ in range(FLAGS.rounds):
-        for key, step in steps.items():
-            measured[key].append(seconds(step, counts[key]))
-    return {key: 1e3 * np.median(values, axis=0) for key, values in measured.items()}
-
-
 def peak_memory(name, method, compiled):
     """MB that the process needs for a step beyond what it held before, compilation not counted."""
     step = make_step(name, method, compiled)
@@ -148,7 +126,7 @@ def main(argv):
         return
     keys = [(name, m, xla) for name in NETWORKS for xla in (False, True) for m in METHODS]
     load = os.getloadavg()[0]
-    times = measure({key: make_step(*key) for key in keys})
+    times = measure({key: make_step(*key) for key in keys}, FLAGS.rounds)
     memory = {key: memory_in_a_child(key) for key in keys}
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, threads: {FLAGS.threads or 'all'}, load "
@@ -164,7 +142,7 @@ def rows(keys, times, memory):
     body = []
     for key in keys:
         name, method, xla = key
-        own, other = (np.array([*times[k], memory[k]]) for k in (key, (name, "Adam", xla)))
+        own, other = (np.array([*(1e3 * times[k]), memory[k]]) for k in (key, (name, "Adam", xla)))
         ratios = [f"{ratio:.2f}" for ratio in own / other]
         figures = [f"{own[0]:.2f}", f"{own[1]:.2f}", f"{own[2]:.0f}"]
         body.append([name, "yes" if xla else "no", method, *figures, *ratios])

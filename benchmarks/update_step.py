@@ -10,7 +10,6 @@ taking turns; figures are medians. Prints markdown, as in docs/performance.md.
 import os
 import platform
 import sys
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -21,6 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
+from turns import measure
 
 from keras_learned_rule import UpdateRule
 from keras_learned_rule.meta.cost import update_cost
@@ -43,7 +43,7 @@ RULES = {
 }
 PEAK, COPY = "matrix product", "copy"
 ORIGINAL_CPU_MS = 280.0  # The authors' code on a core of this kind.
-MATRIX, COPIED, SHORTEST_SECONDS = 2048, 2**26, 0.02
+MATRIX, COPIED = 2048, 2**26
 
 
 def rule_step(spec, compiled):
@@ -76,31 +76,6 @@ def machine_steps():
         return target
 
     return {(PEAK, False): tf.function(lambda: tf.matmul(a, a)), (COPY, False): copy}
-
-
-def measure(steps):
-    """Median wall and CPU seconds of each step, taking turns."""
-    counts = {key: _count(step) for key, step in steps.items()}
-    seconds = {key: [] for key in steps}
-    for _ in range(FLAGS.repeats):
-        for key, step in steps.items():
-            seconds[key].append(_seconds(step, counts[key]))
-    return {key: np.median(values, axis=0) for key, values in seconds.items()}
-
-
-def _count(step):
-    """How often a step has to run to be measured well."""
-    for _ in range(3):
-        step()
-    return 1 + int(SHORTEST_SECONDS / _seconds(step, 1)[0])
-
-
-def _seconds(step, count):
-    wall, cpu = time.perf_counter(), time.process_time()
-    for _ in range(count):
-        result = step()
-    np.asarray(tf.nest.flatten(result)[0])  # Waits where steps run asynchronously.
-    return (time.perf_counter() - wall) / count, (time.process_time() - cpu) / count
 
 
 def costs():
@@ -154,7 +129,7 @@ def main(argv):
         for name, spec in RULES.items():
             steps[name, compiled] = rule_step(spec, compiled)
     load = os.getloadavg()[0]
-    seconds = measure(steps)
+    seconds = measure(steps, FLAGS.repeats)
     peak = 2 * MATRIX**3 / seconds[PEAK, False][0]
     bandwidth = 2 * 4 * COPIED / seconds[COPY, False][0]
     print(
