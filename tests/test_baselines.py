@@ -65,7 +65,7 @@ def test_equal_draws_and_batches_give_equal_accuracies(digits, monkeypatch):
     split = supervised_learner.few_shot_splits(y, 10, 1, seed=0)[0]
     monkeypatch.setattr(supervised_learner, "few_shot_splits", lambda *_: [split] * 3)
     rows = np.resize(split[0], 800).astype("int32")
-    monkeypatch.setattr(supervised_learner, "_batches", lambda *_: rows)
+    monkeypatch.setattr(supervised_learner, "batch_rows", lambda *_: rows)
     result = supervised_accuracy(network(), x, y, repeats=3, steps=25)
     np.testing.assert_allclose(result.accuracies, result.accuracies[0], atol=2e-3)
 

@@ -99,7 +99,7 @@ class SupervisedLearner:
         self._restart(model, x)
         parts = [_parts(train, shots, early_stopping) for train, _ in splits]
         rng = np.random.default_rng(seed)
-        rows = np.stack([_batches(rng, part, steps, batch_size) for part, _ in parts], axis=1)
+        rows = np.stack([batch_rows(rng, part, steps, batch_size) for part, _ in parts], axis=1)
         held_out = np.stack([part for _, part in parts], axis=1)
         callbacks = [BestWeights(held_out, classes[held_out])] if early_stopping else []
         self._network.fit(
@@ -160,8 +160,28 @@ def _parts(train, shots, early_stopping):
     return by_class[:, :learned].ravel(), by_class[:, learned:].ravel()
 
 
-def _batches(rng, train, steps, batch_size):
-    """Lists the rows of all steps one after the other: passes over the labelled examples."""
+def batch_rows(
+    rng: np.random.Generator, train: np.ndarray, steps: int, batch_size: int
+) -> np.ndarray:
+    """Lists the rows of all steps one after the other: passes over the labelled examples.
+
+    Args:
+        rng: of the order in each pass.
+        train: int rows of the labelled examples.
+        steps, batch_size: ints.
+
+    Returns:
+        int32 `[steps * batch_size]`.
+
+    Example:
+    ```python
+    import numpy as np
+    from keras_learned_rule.baselines.supervised_learner import batch_rows
+
+    rows = batch_rows(np.random.default_rng(0), np.array([3, 5]), steps=3, batch_size=2)
+    assert sorted(rows) == [3, 3, 3, 5, 5, 5]
+    ```
+    """
     passes = -(-steps * batch_size // len(train))
     rows = np.concatenate([rng.permutation(train) for _ in range(passes)])
     return rows[: steps * batch_size].astype(np.int32)

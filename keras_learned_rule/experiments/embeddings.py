@@ -60,7 +60,7 @@ class _Moons:
 
         x, y = make_moons(4000, noise=0.1, random_state=seed)
         x = x.astype("float32")
-        return Task(x[:2000], x[2000:], y[2000:])
+        return Task(x[:2000], y[:2000], x[2000:], y[2000:])
 
 
 def _prepare(data, setting, steps, batch, tests):

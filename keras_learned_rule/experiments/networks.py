@@ -153,47 +153,38 @@ class Loop:
             self._step(tf.gather(x, rows))
 
 
-class RuleTrainer:
+class NetworkTrainer:
     """One network and its compiled step of an update rule, for many seeds and lengths.
 
     Args:
         rule: `UpdateRule`.
-        inputs, widths, activation, batch_norm: see `base_model`.
+        fresh: function of `seed` that builds the network.
         batch: int. Defaults to `128`.
-        replay: see `LearnedRule`. Defaults to `"auto"`.
+        replay, examples: see `LearnedRule`. Default to `"auto"`.
 
     Attributes:
-        network: the `keras.Sequential` that is trained.
+        network: the `keras.Model` that is trained.
 
     Example:
     ```python
+    import functools
     import numpy as np
     from keras_learned_rule import UpdateRule
-    from keras_learned_rule.experiments.networks import RuleTrainer
+    from keras_learned_rule.experiments.networks import NetworkTrainer, base_model
 
-    trainer = RuleTrainer(UpdateRule.from_preset("compact"), inputs=64, widths=(16, 8))
+    fresh = functools.partial(base_model, 64, widths=(16, 8))
+    trainer = NetworkTrainer(UpdateRule.from_preset("compact"), fresh)
     trainer.restart(seed=1, steps=20)
     trainer.train(np.random.rand(200, 64).astype("float32"), 0, 20)
     ```
     """
 
-    def __init__(
-        self,
-        rule,
-        inputs,
-        widths=BASE_WIDTHS,
-        activation="relu",
-        batch=128,
-        batch_norm=True,
-        replay="auto",
-    ):
-        self._fresh = functools.partial(
-            base_model, inputs, widths, activation, batch_norm=batch_norm
-        )
-        self.network = self._fresh()
+    def __init__(self, rule, fresh, batch=128, replay="auto", examples="auto"):
+        self._fresh = fresh
+        self.network = fresh(seed=0)
         # All batches are of one size: unless it is small, no example has to be kept.
         replay = replay if batch < REFERENCE_BATCH else 0
-        self._binding = RuleBinding(self.network, rule, replay=replay)
+        self._binding = RuleBinding(self.network, rule, replay=replay, examples=examples)
         self._loop = Loop(functools.partial(learned_rule_step, self._binding), batch)
 
     def restart(self, seed, steps):
@@ -206,3 +197,26 @@ class RuleTrainer:
         """Does the steps from `first` to before `last` on unlabelled data."""
         self._loop(x, first, last, self._seed)
         self._binding.raise_on_failure()
+
+
+class RuleTrainer(NetworkTrainer):
+    """`NetworkTrainer` of the base model.
+
+    Args:
+        rule: `UpdateRule`.
+        inputs, widths, activation, batch_norm: see `base_model`.
+        batch, replay: see `NetworkTrainer`.
+    """
+
+    def __init__(
+        self,
+        rule,
+        inputs,
+        widths=BASE_WIDTHS,
+        activation="relu",
+        batch=128,
+        batch_norm=True,
+        replay="auto",
+    ):
+        fresh = functools.partial(base_model, inputs, widths, activation, batch_norm=batch_norm)
+        super().__init__(rule, fresh, batch, replay)

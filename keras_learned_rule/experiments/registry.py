@@ -12,6 +12,8 @@ NAMES = (
     "architectures",
     "filters",
     "embeddings",
+    "conv",
+    "fine_tune",
     "length",
     "cost",
 )

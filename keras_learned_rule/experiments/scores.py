@@ -1,6 +1,9 @@
 """Few-shot accuracies as the experiments report them: readouts with chosen penalties."""
 
-from keras_learned_rule.fit.readout import few_shot_accuracy
+import numpy as np
+
+from keras_learned_rule.fit.chosen_penalty import ridge_chosen
+from keras_learned_rule.fit.readout import class_mean_accuracy, few_shot_accuracy
 
 READOUTS = ("ridge", "logistic")
 SHOTS = (1, 3, 5, 10, 30)
@@ -64,6 +67,38 @@ def accuracy(features, y, seed, shots=10, splits=SPLITS):
     ```
     """
     return few_shot_scores(features, y, seed, (shots,), splits, ("ridge",))["ridge"][str(shots)]
+
+
+def probe_accuracy(features, y, features_test, y_test):
+    """Accuracy of ridge regression on all labels: a linear probe.
+
+    Features are standardised by the labelled examples, and the penalty has the least leave-one-out
+    error on them, as in few-shot readouts.
+
+    Args:
+        features: array `[n, units]`.
+        y: int labels `[n]`.
+        features_test: array `[m, units]`.
+        y_test: int labels `[m]`.
+
+    Returns:
+        A float, mean over classes.
+
+    Example:
+    ```python
+    import numpy as np
+    from keras_learned_rule.experiments.scores import probe_accuracy
+
+    y = np.repeat([0, 1, 2], 20)
+    assert probe_accuracy(np.eye(3)[y], y, np.eye(3), np.arange(3)) == 1.0
+    ```
+    """
+    mean, deviation = features.mean(axis=0), features.std(axis=0)
+    deviation[deviation <= 1e-6 * deviation.max()] = np.inf
+    known, unknown = ((f - mean) / deviation for f in (features, features_test))
+    classes, index = np.unique(y, return_inverse=True)
+    predicted, _ = ridge_chosen(known[None], index[None], unknown[None])
+    return rounded(class_mean_accuracy(y_test, classes[predicted[0]]))
 
 
 def rounded(number, digits=4):

@@ -17,6 +17,7 @@ IMAGES = {
     "fashion14": ("fashion_mnist", 14, 1),
     "fashion28": ("fashion_mnist", 28, 1),
     "cifar16": ("cifar10", 16, 3),
+    "cifar32": ("cifar10", 32, 3),
     "tiny16": ("tiny_imagenet16", 16, 3),
 }
 TITLES = {
@@ -26,6 +27,7 @@ TITLES = {
     "fashion14": "Fashion-MNIST 14x14",
     "fashion28": "Fashion-MNIST 28x28",
     "cifar16": "CIFAR-10 16x16",
+    "cifar32": "CIFAR-10 32x32",
     "tiny16": "Tiny-ImageNet 16x16, 10 held-out classes",
     "imdb": "IMDB, 1,000 words",
 }
@@ -36,11 +38,13 @@ class Task(NamedTuple):
 
     Attributes:
         x: float32 `[n, inputs]`, unlabelled, from 0 to 1.
-        x_test: float32 `[m, inputs]`, labelled examples are drawn from it, the others test.
+        y: int `[n]`, its classes, for a readout of all labels.
+        x_test: float32 `[m, inputs]`, few labelled examples are drawn from it, the others test.
         y_test: int `[m]`.
     """
 
     x: np.ndarray
+    y: np.ndarray
     x_test: np.ndarray
     y_test: np.ndarray
 
@@ -59,6 +63,7 @@ class TaskSource:
 
     Attributes:
         inputs: int, number of inputs.
+        shape: (height, width, channels), None where the inputs are no images.
 
     Raises:
         ValueError: there is no such name.
@@ -77,13 +82,17 @@ class TaskSource:
         self._data = _load(name, data_dir)
         self._tests = tests
         self.inputs = self._data.x_train.shape[1]
+        self.shape = None
+        if name in IMAGES:
+            _, side, channels = IMAGES[name]
+            self.shape = (side, side, channels)
 
     def task(self, seed):
         """The `Task` of a seed."""
         _, _, x_test, y_test = self._data[:4]
         chosen = np.isin(y_test, self._classes(seed))
         x_test, y_test = x_test[chosen][: self._tests], y_test[chosen][: self._tests]
-        return Task(self._unlabelled(seed)[0], x_test, y_test)
+        return Task(*self._unlabelled(seed), x_test, y_test)
 
     def unbalanced(self, seed, ratio):
         """Unlabelled examples such that half of the classes have fewer of them.
