@@ -126,6 +126,27 @@ BETWEEN = {
 }
 
 
+def with_policy(layer, policy):
+    return type(layer).from_config({**layer.get_config(), "dtype": policy})
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", BETWEEN)
+def test_what_stands_between_takes_mixed_precision(name, policy):
+    kernels = []
+    for own in ("float32", policy):
+        options = {"dtype": own, "kernel_initializer": "identity"}
+        between = [with_policy(layer, own) for layer in BETWEEN[name][0]()]
+        first = layers.Dense(8, "tanh", **options)
+        model = sequential(first, *between, layers.Dense(5, **options))
+        if name == "normalisation":
+            between[0].gamma.assign(GAMMA)
+        learned_rule_step(RuleBinding(model, RULES["published"]), X[: cases.BATCH])
+        kernels.append(np.array(first.kernel) - np.eye(10, 8))
+    assert np.abs(kernels[0]).max() > 1e-4
+    assert np.corrcoef(kernels[0].ravel(), kernels[1].ravel())[0, 1] > 0.9
+
+
 @pytest.mark.parametrize("name", BETWEEN)
 def test_what_stands_between_scales_signals_and_deltas(name):
     build, passed, factor = BETWEEN[name]

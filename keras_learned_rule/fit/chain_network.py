@@ -61,7 +61,9 @@ class _Factors:
         x = keras.tree.flatten((args, kwargs))[0]
         if isinstance(layer, layers.BatchNormalization):
             gamma = layer.gamma
-            self._factors[key] = None if gamma is None else ops.sign(gamma) * ops.ones_like(x)
+            # Not by `*`: mixed precision leaves variables in float32.
+            factor = None if gamma is None else ops.multiply(ops.sign(gamma), ops.ones_like(x))
+            self._factors[key] = factor
             return self._warm.call(step, layer, call, args, kwargs)
         # The mask cannot be read off the output, where units that are zero are dropped, too.
         self._factors[key] = call(ops.ones_like(x), training=kwargs.get("training"))
