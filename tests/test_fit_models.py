@@ -184,6 +184,69 @@ def test_masked_positions_are_no_examples(case):
     assert_same_weights(model, plain)
 
 
+@pytest.mark.parametrize("make", [cases.text, cases.lstm])
+def test_integers_in_a_last_batch_that_is_smaller(make):
+    model, other = make(), make()
+    x = cases.batch(model_inputs(model), size=20)
+    copied(model, other)
+    fitted(model, x, epochs=1)
+    binding = RuleBinding(other, RULE, total_steps=3, replay=0)
+    for batch in (x[:8], x[8:16], x[16:]):
+        assert learned_rule_step(binding, batch)["applied"] == 1
+    assert_same_weights(model, other)
+
+
+ATTENTION = {
+    "heads": lambda: layers.MultiHeadAttention(2, 3),
+    "groups": lambda: layers.GroupQueryAttention(3, 2, 1),
+}
+
+
+@pytest.mark.parametrize("case", ATTENTION)
+def test_attention_learns_from_what_it_would_see_without_padding(case):
+    tokens, images = keras.Input((None,), dtype="int32"), keras.Input((5, 4))
+    embedded = layers.Embedding(9, 4, mask_zero=True)(tokens)
+    x = ATTENTION[case]()(embedded, embedded)
+    x = ATTENTION[case]()(x, images)
+    model = keras.Model([tokens, images], [x, layers.Dense(3)(embedded)])
+    sites = find_sites(model, model_inputs(model))
+    texts = np.random.default_rng(0).integers(1, 9, (16, 2))
+    images = cases.batch(images)
+    padded, plain = (
+        watch(model, sites, WarmMomentum(model), [x, images], None, 0, 0)
+        for x in (np.pad(texts, [(0, 0), (0, 3)]), texts)
+    )
+    assert [len(own.examples) for own in plain].count(16 * 2) == 7
+    for own, other in zip(padded, plain, strict=True):
+        # Those kept are repeated in turn.
+        expected = np.resize(other.examples, own.examples.shape)
+        np.testing.assert_allclose(own.examples, expected, rtol=1e-5, atol=1e-6)
+
+
+def masked_tokens(shared):
+    inputs = [keras.Input((6,), dtype="int32") for _ in range(1 + shared)]
+    embed, code = layers.Embedding(9, 4, mask_zero=True), layers.Dense(5, name="code")
+    return keras.Model(inputs, [code(embed(tokens)) for tokens in inputs])
+
+
+def test_weights_stay_where_all_positions_are_masked():
+    model = masked_tokens(shared=0)
+    before = values(model.weights)
+    fitted(model, np.zeros((16, 6), "int32"))
+    fit_cases.assert_same(values(model.weights), before)
+
+
+def test_a_use_whose_positions_are_all_masked_adds_nothing():
+    twice, once = masked_tokens(shared=1), masked_tokens(shared=0)
+    copied(twice, once)
+    x = np.random.default_rng(0).integers(1, 9, (16, 6))
+    # Running competition goes by the number of examples, and these count twice.
+    own = fit_cases.compact_rule(running_competition=False)
+    for model, given in ((twice, [x, 0 * x]), (once, x)):
+        learned_rule_step(RuleBinding(model, own, replay=0), given)
+    assert_same_weights(twice, once)
+
+
 def test_towers_of_equal_names_see_their_own_examples():
     inputs = [keras.Input((6,), name=name) for name in "ab"]
     towers = [keras.Sequential([keras.Input((6,)), layers.Dense(4, name="hidden")]) for _ in inputs]

@@ -1,5 +1,6 @@
 """A model of any form under the compact rule: one forward pass, then every site by itself."""
 
+import keras
 from keras import ops
 
 from keras_learned_rule.fit.proposal import Proposal
@@ -76,7 +77,16 @@ class SiteNetwork:
         return watch(self._model, self._sites, warm, x, self._limit, self._seed, step)
 
     def _update(self, theta, site, arrays, seen, learning_rate, code):
-        parts = [_columns(arrays, site.kind.groups), *(_columns(t, site.kind.groups) for t in seen)]
+        new = self._learned(theta, site, arrays, seen, learning_rate, code)
+        if seen.counts is None:
+            return new
+        return keras.tree.map_structure(
+            lambda after, before: ops.where(seen.counts, after, before), new, arrays
+        )
+
+    def _learned(self, theta, site, arrays, seen, learning_rate, code):
+        tensors = arrays, seen.examples, seen.z, seen.y
+        parts = [_columns(t, site.kind.groups) for t in tensors]
         new = [
             local_update(
                 self._spec,

@@ -205,5 +205,12 @@ def _even(x):
 
 
 def _all_finite(tensors):
-    checks = [ops.all(ops.isfinite(t)) for t in keras.tree.flatten(tensors)]
-    return ops.all(ops.stack(checks))
+    # Integers always are; of them, Keras builds an answer that needs a static shape.
+    floats = [
+        tensor
+        for tensor in keras.tree.flatten(tensors)
+        if keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype))
+    ]
+    if not floats:
+        return ops.convert_to_tensor(True)
+    return ops.all(ops.stack([ops.all(ops.isfinite(tensor)) for tensor in floats]))

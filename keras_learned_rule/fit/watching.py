@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 import keras
 from keras import activations, ops
 
-from keras_learned_rule.model.draws import combined_seed, drawn_among, drawn_rows
+from keras_learned_rule.fit.masks import Masks
+from keras_learned_rule.fit.site_call import SiteCall
+from keras_learned_rule.model.draws import combined_seed, drawn_among
 from keras_learned_rule.model.tapping import watched
 
 
@@ -17,18 +19,21 @@ class Seen(NamedTuple):
         examples: `[E, groups * n_lower]`, what the weights were multiplied with.
         z: `[E, n_upper]`, pre-activations.
         y: `[E, n_upper]`, post-activations.
+        counts: Scalar bool tensor, false if all positions were masked: the weights must stay.
+            None where nothing is masked.
     """
 
     examples: Any
     z: Any
     y: Any
+    counts: Any
 
 
 def watch(model, sites, warm, x, limit, seed, step):
     """Runs the model in training mode and records a sample of the examples of every site.
 
     Positions that Keras has masked, such as the padding of a text, are not among them, where the
-    layer has the positions of its input.
+    layer has the positions of its input. The mask is that of its input, or else of its output.
 
     Args:
         model: The `keras.Model`.
@@ -43,22 +48,26 @@ def watch(model, sites, warm, x, limit, seed, step):
     Returns:
         List of `Seen`, one a site.
     """
-    watcher = _Watcher(sites, warm, limit, seed, step)
+    watcher = _Watcher(model, sites, warm, limit, seed, step)
     with watched(watcher.layers, watcher):
         model(x, training=True)
-    return [_seen(site, watcher.records(site)) for site in sites.learning]
+    watcher.finish()
+    return [_seen(site, watcher.calls(site)) for site in sites.learning]
 
 
 class _Watcher:
     """Sees the calls of layers; see `watched`."""
 
-    def __init__(self, sites, warm, limit, seed, step):
+    def __init__(self, model, sites, warm, limit, seed, step):
         self._warm = warm
         self._limit, self._seed, self._step = limit, seed, step
         self._frozen = {id(layer) for layer in sites.frozen}
         self._numbers = collections.Counter()
-        self._use, self._norm, self._rows, self._records = {}, {}, {}, {}
-        self.layers = [*sites.frozen, *warm.layers]
+        self._use, self._norm, self._calls = {}, {}, {}
+        self._masks, self._later = Masks(), []
+        around = _around(model, sites)
+        self._around = {id(layer) for layer in around}
+        self.layers = [*sites.frozen, *warm.layers, *around]
         for site in sites.learning:
             self.layers.append(site.kind.layer)
             for use in site.uses:
@@ -66,7 +75,7 @@ class _Watcher:
                 self._use[key] = site.kind, use
                 if use.norm is not None:
                     layer, number = use.norm
-                    self._norm[id(layer), number] = site.kind, key
+                    self._norm[id(layer), number] = key
                     self.layers.append(layer)
 
     def __call__(self, layer, call, args, kwargs):
@@ -74,67 +83,63 @@ class _Watcher:
         self._numbers[id(layer)] += 1
         if id(layer) in self._frozen and "training" in kwargs:
             kwargs = {**kwargs, "training": False}
+        if id(layer) in self._around:
+            self._masks.remember((args, kwargs))
         output = self._warm.call(self._step, layer, call, args, kwargs)
         if key in self._use:
             self._record(key, *self._use[key], keras.tree.flatten((args, kwargs))[0], output)
         if key in self._norm:
-            self._record_norm(*self._norm[key], output)
+            self._calls[self._norm[key]].normalise(output)
         return output
 
     def _record(self, key, kind, use, x, output):
-        z = kind.positions(output)
-        rows = self._rows[key] = None if use.whole else self._drawn(z, _kept(kind, x, output))
-        examples, z = kind.examples(x, output, rows), z if rows is None else ops.take(z, rows, 0)
-        self._records[key] = [ops.cast(t, "float32") for t in (examples, z)]
+        seed = combined_seed(self._seed, self._step, len(self._calls))
+        call = self._calls[key] = SiteCall(kind, use.whole, x, output)
+        if use.whole or not self._masks.come_later(x):
+            call.sample(self._masks, self._limit, seed)
+        else:
+            self._later.append((call, seed))
 
-    def _drawn(self, positions, kept):
-        seed = combined_seed(self._seed, self._step, len(self._rows))
-        if kept is not None:
-            return drawn_among(kept, self._limit, seed)
-        if self._limit is None:
-            return None
-        return drawn_rows(self._limit, ops.shape(positions)[0], seed)
+    def finish(self):
+        """Samples the calls whose masks may have come after them."""
+        for call, seed in self._later:
+            call.sample(self._masks, self._limit, seed)
 
-    def _record_norm(self, kind, key, output):
-        z, rows = kind.positions(output), self._rows[key]
-        z = z if rows is None else ops.take(z, rows, 0)
-        self._records[key][1] = ops.cast(z, "float32")
-
-    def records(self, site):
-        """[examples, z] of every use of a site."""
-        return [self._records[id(site.kind.layer), use.number] for use in site.uses]
+    def calls(self, site):
+        """`SiteCall` of every use of a site."""
+        return [self._calls[id(site.kind.layer), use.number] for use in site.uses]
 
 
-class _MaskOf(keras.layers.Layer):
-    """The mask that Keras has attached to a tensor, or None."""
-
-    def __init__(self):
-        super().__init__(autocast=False)
-        self.supports_masking = self.built = True
-
-    def call(self, x, mask=None):
-        del x
-        return mask
+def _around(model, sites):
+    """Layers of the model that sites are parts of."""
+    inside = {id(site.kind.layer) for site in sites.learning}
+    return [
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if any(id(part) in inside for part in layer._flatten_layers(include_self=False))
+    ]
 
 
-_mask_of = _MaskOf()
-
-
-def _kept(kind, x, output):
-    """Which of the positions of an output count, flattened; None where all do."""
-    mask = _mask_of(x) if kind.keeps_positions() else None
-    if mask is None or len(mask.shape) != 1 + len(kind.axes(output.shape)):
-        return None
-    return ops.reshape(mask, (-1,))
-
-
-def _seen(site, records):
-    examples, z = (_joined(parts) for parts in zip(*records, strict=True))
+def _seen(site, calls):
+    examples, z, counts = _joined_calls(calls)
     if site.kind.activation not in (None, activations.linear):
         # The layer gives post-activations only.
         z = _products(site, examples)
         z = z if site.kind.bias is None else z + ops.reshape(site.kind.bias, (-1,))
-    return Seen(examples, z, site.activation(z))
+    return Seen(examples, z, site.activation(z), counts)
+
+
+def _joined_calls(calls):
+    """Examples, z, and whether any position counts, None where nothing is masked."""
+    examples, z = _joined([call.examples for call in calls]), _joined([call.z for call in calls])
+    if all(call.kept is None for call in calls):
+        return examples, z, None
+    # A call without a kept position has given masked ones.
+    kept = _joined([call.all_kept() for call in calls])
+    if len(calls) > 1:
+        rows = drawn_among(kept, None, seed=0)
+        examples, z = ops.take(examples, rows, 0), ops.take(z, rows, 0)
+    return examples, z, ops.any(kept)
 
 
 def _joined(parts):

@@ -62,7 +62,7 @@ def drawn_among(kept, count, seed):
         seed: Scalar int32 tensor; equal seeds draw equally.
 
     Returns:
-        int32 tensor `[min(count, rows)]` of rows that are kept; of any rows if none is.
+        int32 tensor `[min(count, rows)]` of rows that are kept; of row 0 alone if none is.
 
     Example:
     ```python
