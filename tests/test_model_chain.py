@@ -11,8 +11,8 @@ from keras_learned_rule.model.sites import find_sites
 
 def read(model, freeze=()):
     inputs = model_inputs(model)
-    sites = find_sites(model, inputs, freeze).learning
-    return [site.name for site in sites], scaled_on_the_way(model, inputs, sites)
+    sites = find_sites(model, inputs, freeze)
+    return [site.name for site in sites.learning], scaled_on_the_way(model, sites)
 
 
 def chain(*between, shape=(6,)):
@@ -50,6 +50,16 @@ def behind_branches():
     return keras.Model(inputs, [x, layers.UnitNormalization()(x)])
 
 
+def functional(build):
+    inputs = keras.Input((6,))
+    low, top = layers.Dense(6, name="low"), layers.Dense(6, name="top")
+    return keras.Model(inputs, build(inputs, low, top))
+
+
+def head(x):
+    return layers.Dense(2, "softmax", name="classes")(x)
+
+
 # The layers that scale units are called "scale" and a number.
 CHAINS = {
     "linear": lambda: chain(),
@@ -83,6 +93,29 @@ CHAINS = {
     "nested": nested,
     "subclassed": lambda: subclassed(layers.ReLU()),
     "branches before and behind": behind_branches,
+    "layers as nonlinearities": lambda: keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Dense(4, layers.ReLU(), name="low"),
+            layers.Dense(3, layers.ReLU(), name="top"),
+        ]
+    ),
+    "nothing between nonlinearities": lambda: chain(
+        layers.ReLU(), layers.Identity(), layers.PReLU()
+    ),
+    "a sum at the end": lambda: functional(lambda x, a, b: b(y := layers.ReLU()(a(x))) + y),
+    "a sum of layers at the end": lambda: functional(
+        lambda x, a, b: layers.ReLU()(layers.Add()([b(y := a(x)), y]))
+    ),
+    "a skip to the end": lambda: functional(
+        lambda x, a, b: layers.Concatenate()([(y := a(x)), b(y)])
+    ),
+    "a head in the middle": lambda: functional(
+        lambda x, a, b: [
+            head(y := layers.Dropout(0.5, name="scale0")(layers.ReLU()(a(x)))),
+            b(y),
+        ]
+    ),
     "a head": lambda: keras.Sequential(
         [*chain(layers.ReLU()).layers, layers.Dense(2, "softmax", name="classes")]
     ),
@@ -100,11 +133,6 @@ def test_chains_and_what_scales_their_units(name):
     if name == "nested":
         wanted = [model.layers[-1].layers[1]]
     assert scaled == [(layer, 0) for layer in wanted]
-
-
-def functional(build):
-    inputs = keras.Input((6,))
-    return keras.Model(inputs, build(inputs, layers.Dense(6, name="low"), layers.Dense(6)))
 
 
 class Square(layers.Layer):
@@ -128,23 +156,38 @@ OTHERS = {
     "called twice": (lambda: functional(lambda x, a, _: a(a(x))), "'low'.* is called 2 times"),
     "residual": (
         lambda: functional(lambda x, a, b: b(layers.Add(name="x")([a(x), x]))),
-        r"'x' \(Add\), which stands between layers 'low' and",
-    ),
-    "sum at the end": (
-        lambda: functional(lambda x, a, _: layers.Add()([a(x), x])),
-        "'low'.* gives units that are added",
+        r"'x' \(Add\), which gives layer 'top' other units than 'low' has",
     ),
     "operation": (
         lambda: functional(lambda x, a, b: b(a(x) / 2.0)),
-        r"\(TrueDivide\), which stands between",
+        r"\(TrueDivide\), which gives layer 'top' other units",
     ),
-    "branch": (
-        lambda: functional(lambda x, a, b: layers.Concatenate()([(y := a(x)), b(y)])),
-        "'low'.* feeds several layers",
+    "past the layer below": (
+        lambda: functional(
+            lambda x, a, b: [
+                head(layers.ReLU()(a(x))),
+                b(layers.Dense(6, name="x", trainable=False)(x)),
+            ]
+        ),
+        "'x'.* gives layer 'top' other units than 'low' has",
+    ),
+    "nonlinearity on a branch": (
+        lambda: functional(lambda x, a, b: [layers.ReLU(name="x")(y := a(x)), b(y)]),
+        "'x'.* stands behind layer 'low' on a branch that leaves",
+    ),
+    "two nonlinearities of one layer": (
+        lambda: functional(lambda x, a, b: [layers.ELU()(y := a(x)), b(layers.ReLU(name="x")(y))]),
+        "'x'.* is not all that layer 'low' feeds",
+    ),
+    "nonlinearity behind a branch": (
+        lambda: functional(
+            lambda x, a, b: [head(y := a(x)), b(layers.ReLU(name="x")(layers.Dropout(0.1)(y)))]
+        ),
+        "'x'.* stands behind layer 'dropout",
     ),
     "towers": (
         lambda: functional(lambda x, a, b: [a(x), b(x)]),
-        r"which layer 'dense\S*' does not feed",
+        "which layer '(low|top)' does not feed",
     ),
     "outside of layers": (
         lambda: subclassed(lambda x: x * x),
@@ -154,9 +197,12 @@ OTHERS = {
         lambda: chain(layers.LayerNormalization(name="x")),
         "'x'.* normalises layer 'low'",
     ),
-    "frozen": (lambda: chain(layers.Dense(4, name="x", trainable=False)), "'x'.* stands between"),
-    "layer of one's own": (lambda: chain(Square(name="x")), r"'x' \(Square\), which stands"),
-    "places": (lambda: chain(layers.Reshape((2, 2), name="x"), layers.Flatten()), "'x'.* stands"),
+    "frozen": (lambda: chain(layers.Dense(4, name="x", trainable=False)), "'x'.* other units"),
+    "layer of one's own": (lambda: chain(Square(name="x")), r"'x' \(Square\), which gives"),
+    "places": (
+        lambda: chain(layers.Reshape((2, 2), name="x"), layers.Flatten()),
+        r"\(Flatten\), which gives",
+    ),
     "softmax over nonlinear units": (
         lambda: chain(layers.ReLU(), layers.Dropout(0.1, name="drop"), layers.Softmax(name="x")),
         "'x'.* stands behind layer 'drop'",

@@ -291,7 +291,7 @@ def read_network(model, spec, inputs, freeze):
     sites = find_sites(model, inputs, freeze)
     learning, scaled = sites.learning, None
     if spec.neuron_network:
-        scaled = scaled_on_the_way(model, inputs, learning)
+        scaled = scaled_on_the_way(model, sites)
     checks.check_float32(model, [site.kernel for site in learning])
     checks.check_width(spec, learning[-1].kernel.shape[-1])
     # A teacher learns from the examples of the first weights, and all others see the same ones.

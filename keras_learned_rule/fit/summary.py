@@ -76,8 +76,8 @@ def _learning_row(model, site, limit, batch_size):
 
 def _nonlinearity(activation):
     # Several nonlinearities are one function, which tells what it is made of.
-    whole = getattr(activation, "__self__", activation)
-    names = [_function_name(function) for function in getattr(whole, "functions", [activation])]
+    functions = getattr(activation, "functions", [activation])
+    names = [_function_name(function) for function in functions]
     return ", ".join(name for name in names if name)
 
 
