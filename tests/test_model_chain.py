@@ -1,12 +1,15 @@
 """Which models are chains of Dense layers, and what rules with a neuron network say of others."""
 
+import fit_cases
 import keras
 import pytest
 from keras import layers
 
+from keras_learned_rule.fit.binding import read_network
 from keras_learned_rule.model.chain import scaled_on_the_way
 from keras_learned_rule.model.inputs import model_inputs
 from keras_learned_rule.model.sites import find_sites
+from keras_learned_rule.model.trace import trace
 
 
 def read(model, freeze=()):
@@ -219,6 +222,26 @@ def test_other_models(name):
     build, received = OTHERS[name]
     with pytest.raises(ValueError, match=rf"rule='compact'.*freeze=.*Received: .*{received}"):
         read(build())
+
+
+class Counted(keras.Sequential):
+    passes = 0
+
+    def call(self, inputs, training=None):
+        self.passes += 1
+        return super().call(inputs, training=training)
+
+
+@pytest.mark.parametrize("neuron_network", [True, False])
+def test_one_pass_of_the_model_tells_all(neuron_network):
+    spec = fit_cases.compact_rule(neuron_network=neuron_network).spec
+    model = Counted(chain(layers.ReLU()).layers)
+    model.build((None, 6))
+    inputs, begin = model_inputs(model), model.passes
+    trace(model, inputs)
+    of_a_trace = model.passes - begin
+    read_network(model, spec, inputs, ())
+    assert of_a_trace > 0 and model.passes - begin == 2 * of_a_trace
 
 
 def test_freezing_makes_a_chain():
