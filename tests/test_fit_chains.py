@@ -31,10 +31,19 @@ def nested():
     return sequential(layers.Dense(8, use_bias=False), inner, layers.Dense(5, "tanh"))
 
 
+def branched():
+    """A head in the middle, and a sum of the last layer with the one below."""
+    inputs = keras.Input((cases.FEATURES,))
+    y = layers.ReLU()(layers.BatchNormalization()(layers.Dense(5)(inputs)))
+    head = layers.Dense(3, "softmax", name="classes")(y)
+    return keras.Model(inputs, [head, layers.Dense(5, "tanh")(y) + y])
+
+
 # A model, its plan, and what stands before its first layer.
 CHAINS = {
     "biases before normalisation": (cases.network, [RELU, TANH], None),
     "nested": (nested, [RELU, TANH], None),
+    "branches": (branched, [RELU, TANH], None),
     "no offsets": (
         lambda: sequential(
             layers.Dense(8),

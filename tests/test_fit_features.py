@@ -147,6 +147,27 @@ def test_layers_of_equal_names_and_layers_that_stop_learning_are_logged():
     assert len(history["update_size/code"]) == 2 and len(history["update_size/code_1"]) == 1
 
 
+def test_every_layer_has_a_log_of_its_own_whatever_it_is_called():
+    def tower(layer, shape):
+        x = keras.Input(shape)
+        return keras.Model(x, layers.Flatten()(layer(x)))
+
+    codes = [layers.Dense(4, name=name) for name in ("code", "code", "code_1")]
+    towers = [tower(code, (cases.FEATURES,)) for code in codes]
+    towers.append(tower(layers.SeparableConv1D(4, 2, name="code"), (5, 3)))
+    inputs = [keras.Input(tower.input_shape[1:]) for tower in towers]
+    model = keras.Model(inputs, [tower(x) for tower, x in zip(towers, inputs, strict=True)])
+    model.compile()
+    x = [
+        *[cases.examples()] * 3,
+        np.random.default_rng(0).normal(size=(len(cases.examples()), 5, 3)),
+    ]
+    callback = LearnedRule(cases.compact_rule(), log_layers=True)
+    logs = model.fit(x, verbose=0, callbacks=[callback]).history
+    names = {name.partition("/")[2] for name in logs if "/" in name}
+    assert names == {"code", "code_1", "code_2", "code_3"}
+
+
 def test_update_size_does_not_see_the_initial_scale():
     x, sizes = cases.examples(), []
     for scale in (1.0, 5.0):

@@ -298,6 +298,28 @@ def test_a_teacher_stays_away_where_positions_become_examples():
     assert learns == [True, False]
 
 
+class ForSixteen(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.low, self.top = layers.Dense(6, "relu"), layers.Dense(4)
+
+    def call(self, x):
+        return self.top(ops.reshape(self.low(x), (16, 6)))
+
+
+def test_batches_of_one_size_and_teachers(recwarn):
+    rule = fit_cases.compact_rule(teacher=True)
+    stated = keras.Sequential([keras.Input((10,), batch_size=16), layers.Dense(4)])
+    assert RuleBinding(stated, rule, replay=0).memory.teacher and not recwarn
+    model = ForSixteen()
+    model(np.zeros((16, 10), "float32"))
+    RuleBinding(model, fit_cases.compact_rule(), replay=0)
+    assert not recwarn
+    with pytest.warns(UserWarning, match="No teacher.*no batch of 6 .*-1.*Received: ") as warned:
+        assert not RuleBinding(model, rule, replay=0).memory.teacher
+    assert warned[0].filename == __file__
+
+
 @pytest.mark.parametrize("options", [{"run_eagerly": True}, {"jit_compile": True}])
 def test_eager_and_compiled_fits_agree(options):
     x = cases.batch(keras.KerasTensor((None, 8, 8, 3)))

@@ -143,6 +143,14 @@ def test_what_is_left_decides_on_the_warning(monkeypatch, recwarn, available, wa
     assert bool(recwarn) == warns
 
 
+def test_no_memory_is_warned_of_that_is_not_known(monkeypatch, recwarn):
+    monkeypatch.setattr(step_memory, "available_bytes", lambda: 1)
+    model, rule = fit_cases.network(), fit_cases.published_rule()
+    assert "keeps" not in printed(model, rule)
+    RuleBinding(model, rule)
+    assert not recwarn
+
+
 def test_memory_that_is_left_is_that_of_the_machine():
     available = step_memory.available_bytes()
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,18 +1,21 @@
 """Which models are chains of Dense layers, and what rules with a neuron network say of others."""
 
+import fit_cases
 import keras
 import pytest
 from keras import layers
 
+from keras_learned_rule.fit.binding import read_network
 from keras_learned_rule.model.chain import scaled_on_the_way
 from keras_learned_rule.model.inputs import model_inputs
 from keras_learned_rule.model.sites import find_sites
+from keras_learned_rule.model.trace import trace
 
 
 def read(model, freeze=()):
     inputs = model_inputs(model)
-    sites = find_sites(model, inputs, freeze).learning
-    return [site.name for site in sites], scaled_on_the_way(model, inputs, sites)
+    sites = find_sites(model, inputs, freeze)
+    return [site.name for site in sites.learning], scaled_on_the_way(model, sites)
 
 
 def chain(*between, shape=(6,)):
@@ -50,6 +53,16 @@ def behind_branches():
     return keras.Model(inputs, [x, layers.UnitNormalization()(x)])
 
 
+def functional(build):
+    inputs = keras.Input((6,))
+    low, top = layers.Dense(6, name="low"), layers.Dense(6, name="top")
+    return keras.Model(inputs, build(inputs, low, top))
+
+
+def head(x):
+    return layers.Dense(2, "softmax", name="classes")(x)
+
+
 # The layers that scale units are called "scale" and a number.
 CHAINS = {
     "linear": lambda: chain(),
@@ -83,6 +96,29 @@ CHAINS = {
     "nested": nested,
     "subclassed": lambda: subclassed(layers.ReLU()),
     "branches before and behind": behind_branches,
+    "layers as nonlinearities": lambda: keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Dense(4, layers.ReLU(), name="low"),
+            layers.Dense(3, layers.ReLU(), name="top"),
+        ]
+    ),
+    "nothing between nonlinearities": lambda: chain(
+        layers.ReLU(), layers.Identity(), layers.PReLU()
+    ),
+    "a sum at the end": lambda: functional(lambda x, a, b: b(y := layers.ReLU()(a(x))) + y),
+    "a sum of layers at the end": lambda: functional(
+        lambda x, a, b: layers.ReLU()(layers.Add()([b(y := a(x)), y]))
+    ),
+    "a skip to the end": lambda: functional(
+        lambda x, a, b: layers.Concatenate()([(y := a(x)), b(y)])
+    ),
+    "a head in the middle": lambda: functional(
+        lambda x, a, b: [
+            head(y := layers.Dropout(0.5, name="scale0")(layers.ReLU()(a(x)))),
+            b(y),
+        ]
+    ),
     "a head": lambda: keras.Sequential(
         [*chain(layers.ReLU()).layers, layers.Dense(2, "softmax", name="classes")]
     ),
@@ -100,11 +136,6 @@ def test_chains_and_what_scales_their_units(name):
     if name == "nested":
         wanted = [model.layers[-1].layers[1]]
     assert scaled == [(layer, 0) for layer in wanted]
-
-
-def functional(build):
-    inputs = keras.Input((6,))
-    return keras.Model(inputs, build(inputs, layers.Dense(6, name="low"), layers.Dense(6)))
 
 
 class Square(layers.Layer):
@@ -128,23 +159,38 @@ OTHERS = {
     "called twice": (lambda: functional(lambda x, a, _: a(a(x))), "'low'.* is called 2 times"),
     "residual": (
         lambda: functional(lambda x, a, b: b(layers.Add(name="x")([a(x), x]))),
-        r"'x' \(Add\), which stands between layers 'low' and",
-    ),
-    "sum at the end": (
-        lambda: functional(lambda x, a, _: layers.Add()([a(x), x])),
-        "'low'.* gives units that are added",
+        r"'x' \(Add\), which gives layer 'top' other units than 'low' has",
     ),
     "operation": (
         lambda: functional(lambda x, a, b: b(a(x) / 2.0)),
-        r"\(TrueDivide\), which stands between",
+        r"\(TrueDivide\), which gives layer 'top' other units",
     ),
-    "branch": (
-        lambda: functional(lambda x, a, b: layers.Concatenate()([(y := a(x)), b(y)])),
-        "'low'.* feeds several layers",
+    "past the layer below": (
+        lambda: functional(
+            lambda x, a, b: [
+                head(layers.ReLU()(a(x))),
+                b(layers.Dense(6, name="x", trainable=False)(x)),
+            ]
+        ),
+        "'x'.* gives layer 'top' other units than 'low' has",
+    ),
+    "nonlinearity on a branch": (
+        lambda: functional(lambda x, a, b: [layers.ReLU(name="x")(y := a(x)), b(y)]),
+        "'x'.* stands behind layer 'low' on a branch that leaves",
+    ),
+    "two nonlinearities of one layer": (
+        lambda: functional(lambda x, a, b: [layers.ELU()(y := a(x)), b(layers.ReLU(name="x")(y))]),
+        "'x'.* is not all that layer 'low' feeds",
+    ),
+    "nonlinearity behind a branch": (
+        lambda: functional(
+            lambda x, a, b: [head(y := a(x)), b(layers.ReLU(name="x")(layers.Dropout(0.1)(y)))]
+        ),
+        "'x'.* stands behind layer 'dropout",
     ),
     "towers": (
         lambda: functional(lambda x, a, b: [a(x), b(x)]),
-        r"which layer 'dense\S*' does not feed",
+        "which layer '(low|top)' does not feed",
     ),
     "outside of layers": (
         lambda: subclassed(lambda x: x * x),
@@ -154,9 +200,12 @@ OTHERS = {
         lambda: chain(layers.LayerNormalization(name="x")),
         "'x'.* normalises layer 'low'",
     ),
-    "frozen": (lambda: chain(layers.Dense(4, name="x", trainable=False)), "'x'.* stands between"),
-    "layer of one's own": (lambda: chain(Square(name="x")), r"'x' \(Square\), which stands"),
-    "places": (lambda: chain(layers.Reshape((2, 2), name="x"), layers.Flatten()), "'x'.* stands"),
+    "frozen": (lambda: chain(layers.Dense(4, name="x", trainable=False)), "'x'.* other units"),
+    "layer of one's own": (lambda: chain(Square(name="x")), r"'x' \(Square\), which gives"),
+    "places": (
+        lambda: chain(layers.Reshape((2, 2), name="x"), layers.Flatten()),
+        r"\(Flatten\), which gives",
+    ),
     "softmax over nonlinear units": (
         lambda: chain(layers.ReLU(), layers.Dropout(0.1, name="drop"), layers.Softmax(name="x")),
         "'x'.* stands behind layer 'drop'",
@@ -173,6 +222,26 @@ def test_other_models(name):
     build, received = OTHERS[name]
     with pytest.raises(ValueError, match=rf"rule='compact'.*freeze=.*Received: .*{received}"):
         read(build())
+
+
+class Counted(keras.Sequential):
+    passes = 0
+
+    def call(self, inputs, training=None):
+        self.passes += 1
+        return super().call(inputs, training=training)
+
+
+@pytest.mark.parametrize("neuron_network", [True, False])
+def test_one_pass_of_the_model_tells_all(neuron_network):
+    spec = fit_cases.compact_rule(neuron_network=neuron_network).spec
+    model = Counted(chain(layers.ReLU()).layers)
+    model.build((None, 6))
+    inputs, begin = model_inputs(model), model.passes
+    trace(model, inputs)
+    of_a_trace = model.passes - begin
+    read_network(model, spec, inputs, ())
+    assert of_a_trace > 0 and model.passes - begin == 2 * of_a_trace
 
 
 def test_freezing_makes_a_chain():

@@ -23,6 +23,7 @@ from keras_learned_rule.model.chain import scaled_on_the_way
 from keras_learned_rule.model.rows import one_row_an_example
 from keras_learned_rule.model.sites import find_sites
 from keras_learned_rule.rule.mlp import Plan
+from keras_learned_rule.rule.teacher import teacher_shapes
 from keras_learned_rule.rule.update import inner_rate
 from keras_learned_rule.rule.update_rule import UpdateRule
 
@@ -147,8 +148,10 @@ class RuleBinding:
         self.check_weights()
         least = resolve_replay(replay, spec, model, self.input.tensors)
         limit, least_batch = positions_limit(examples), max(least, MINIMUM_BATCH)
-        needed = step_bytes(sites.learning, limit, least_batch, least, self.input.tensors)
-        warn_of_memory(needed, least_batch)
+        inputs = self.input.tensors
+        warn_of_memory(
+            step_bytes(spec, sites.learning, limit, least_batch, least, inputs), least_batch
+        )
         with backend.scope(model):
             self.guard = Guard()
             self.replay = Replay(least, self.input.tensors, seed)
@@ -291,15 +294,20 @@ def read_network(model, spec, inputs, freeze):
     sites = find_sites(model, inputs, freeze)
     learning, scaled = sites.learning, None
     if spec.neuron_network:
-        scaled = scaled_on_the_way(model, inputs, learning)
+        scaled = scaled_on_the_way(model, sites)
     checks.check_float32(model, [site.kernel for site in learning])
     checks.check_width(spec, learning[-1].kernel.shape[-1])
+    return sites, _plan(model, spec, inputs, learning), scaled
+
+
+def _plan(model, spec, inputs, sites):
     # A teacher learns from the examples of the first weights, and all others see the same ones.
     alone = len(keras.tree.flatten(inputs)) == 1
-    alone = alone and sum(site.place.first for site in learning) == 1
-    alone = alone and all(len(site.uses) == 1 for site in learning)
-    whole = alone and one_row_an_example(model, inputs, learning)
-    return sites, Plan(learning, whole), scaled
+    alone = alone and sum(site.place.first for site in sites) == 1
+    plan = Plan(sites, alone and all(site.whole and len(site.uses) == 1 for site in sites))
+    if teacher_shapes(spec, plan, [site.matrix_shape for site in sites]):
+        return Plan(sites, one_row_an_example(model, inputs, sites))
+    return plan
 
 
 def _shapes_by_place(model, sites):

@@ -1,6 +1,6 @@
 """How far the weights of each layer turn, as a metric over an epoch."""
 
-import collections
+import itertools
 
 import keras
 from keras import ops
@@ -64,9 +64,24 @@ def path_in(model, path):
 
 def _layer_paths(model):
     """The path of the layer of each weight, with a number where several layers have equal ones."""
-    paths, seen = [], collections.Counter()
-    for weight in model.weights:
-        path = path_in(model, weight.path.rpartition("/")[0])
-        paths.append(f"{path}_{seen[weight.path]}" if seen[weight.path] else path)
-        seen[weight.path] += 1
-    return paths
+    owners = {
+        id(weight): id(layer)
+        for layer in model._flatten_layers()
+        for weight in (*layer._trainable_variables, *layer._non_trainable_variables)
+    }
+    own = [
+        (path_in(model, weight.path.rpartition("/")[0]), owners.get(id(weight)))
+        for weight in model.weights
+    ]
+    real, named = {path for path, _ in own}, {}
+    for path, owner in own:
+        if (path, owner) not in named:
+            named[path, owner] = _free(path, real, set(named.values()))
+    return [named[key] for key in own]
+
+
+def _free(path, real, given):
+    if path not in given:
+        return path
+    numbered = (f"{path}_{number}" for number in itertools.count(1))
+    return next(name for name in numbered if name not in real | given)

@@ -31,16 +31,21 @@ def step_examples(site, limit, batch_size):
     return None if None in counts else sum(counts)
 
 
-def step_bytes(sites, limit, batch_size, least, inputs):
+def step_bytes(spec, sites, limit, batch_size, least, inputs):
     """Bytes of the batch, examples, new weights and running means of a step, and of replay.
 
+    None for a rule with a neuron network, for which they are not known.
+
     Args:
+        spec: `RuleSpec` of the rule.
         sites: List of `Site`.
         limit: How many positions a site looks at, at most, or None for all.
         batch_size: Positive integer, the examples of a batch that is filled up.
         least: To how many examples batches are filled up, 0 for never.
         inputs: Nested structure of the `keras.KerasTensor` that the model is called with.
     """
+    if spec.neuron_network:
+        return None
     # An axis of unknown size counts once.
     shapes = [tensor.shape[1:] for tensor in keras.tree.flatten(inputs)]
     batch = batch_size * sum(math.prod(n or 1 for n in shape) for shape in shapes)
@@ -68,20 +73,19 @@ def available_bytes():
     return 1024 * int(lines["MemAvailable"].split()[0]) if "MemAvailable" in lines else None
 
 
-def warn_of_memory(needed, batch_size, stacklevel=2):
+def warn_of_memory(needed, batch_size):
     """Warns if a step needs more than half of what the machine has left.
 
     Args:
         needed: What `step_bytes` returned.
         batch_size: For which batch.
-        stacklevel: As of `warnings.warn`, counted from the caller. Defaults to `2`.
     """
     available = available_bytes()
-    if available is not None and needed > _SHARE * available:
+    if None not in (needed, available) and needed > _SHARE * available:
         warnings.warn(
             f"A step of the rule on {batch_size:,} examples keeps {mebibytes(needed)} beside the "
             f"model, and the machine has {mebibytes(available)} left. Let it look at fewer "
             "positions (`examples=1024`), keep no earlier examples (`replay=0`), make batches "
             "smaller, or make the inputs smaller. `LearnedRule.summary` lists the layers.",
-            stacklevel=stacklevel + 1,
+            stacklevel=3,
         )

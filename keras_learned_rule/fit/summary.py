@@ -42,11 +42,10 @@ def summarised(model, spec, freeze, replay, examples, batch_size, sizes=None):
     least = resolve_replay(replay, spec, model, inputs)
     filled, limit = max(batch_size, least), positions_limit(examples)
     sites, _, _ = read_network(model, spec, inputs, freeze)
-    rows, memory = _site_rows(model, sites, limit, filled), ""
-    if not spec.neuron_network:
-        needed = step_bytes(sites.learning, limit, filled, least, inputs)
-        warn_of_memory(needed, filled)
-        memory = _memory(batch_size, filled, needed)
+    rows = _site_rows(model, sites, limit, filled)
+    needed = step_bytes(spec, sites.learning, limit, filled, least, inputs)
+    warn_of_memory(needed, filled)
+    memory = "" if needed is None else _memory(batch_size, filled, needed)
     columns = _COLUMNS
     turned = [sizes and sizes.of(site.kernel) for site in sites.learning]
     if any(turned):
@@ -76,8 +75,8 @@ def _learning_row(model, site, limit, batch_size):
 
 def _nonlinearity(activation):
     # Several nonlinearities are one function, which tells what it is made of.
-    whole = getattr(activation, "__self__", activation)
-    names = [_function_name(function) for function in getattr(whole, "functions", [activation])]
+    functions = getattr(activation, "functions", [activation])
+    names = [_function_name(function) for function in functions]
     return ", ".join(name for name in names if name)
 
 

@@ -18,17 +18,19 @@ _OPERATIONS = frozenset(
     "Celu Elu Gelu HardSigmoid HardSilu HardTanh LeakyRelu LogSigmoid Relu Relu6 Selu Sigmoid Silu "
     "Softplus Softsign Tanh".split()
 )
+# They hand units on, and change them in training: by nothing, by a factor, or by noise.
+NOTHING = (layers.Identity, layers.ActivityRegularization)
+FACTORS = (layers.Dropout, layers.GaussianDropout)
+NOISE = (layers.GaussianNoise,)
 # A nonlinearity behind them is that of the weights before them.
 _PASSED = (
     layers.Add,
-    layers.Dropout,
     layers.SpatialDropout1D,
     layers.SpatialDropout2D,
     layers.SpatialDropout3D,
-    layers.GaussianDropout,
-    layers.GaussianNoise,
-    layers.Identity,
-    layers.ActivityRegularization,
+    *NOTHING,
+    *FACTORS,
+    *NOISE,
 )
 
 
@@ -39,29 +41,35 @@ class Behind:
     Attributes:
         norm: `Call` of the normalisation, or None.
         functions: Callables, the nonlinearities in their order.
+        calls: List of `Call`, of the normalisation and of nonlinearities that are layers or
+            operations of their own.
         output: `Tensor` that leaves the last of all this.
         merged: Whether other signals were added on the way.
     """
 
     norm: Any
     functions: list = field(default_factory=list)
+    calls: list = field(default_factory=list)
     output: Any = None
     merged: bool = False
 
     def activation(self, kind):
         """The nonlinearities as one function of rows of the units of a `Kind`."""
         shape = self.output.shape
-        self.functions = [
+        functions = [
             function.of_units(kind, shape) if isinstance(function, _PReLU) else function
             for function in self.functions
         ]
-        if not self.functions:
+        if not functions:
             return activations.linear
-        if len(self.functions) == 1:
-            return self.functions[0]
-        return self._composed
+        return functions[0] if len(functions) == 1 else _Composed(functions)
 
-    def _composed(self, z):
+
+class _Composed:
+    def __init__(self, functions):
+        self.functions = functions
+
+    def __call__(self, z):
         for function in self.functions:
             z = function(z)
         return z
@@ -78,7 +86,7 @@ def look_behind(call, own, consumers):
     Returns:
         A `Behind`.
     """
-    found = Behind(None, [], call.outputs[0])
+    found = Behind(None, output=call.outputs[0])
     if own not in (None, activations.linear):
         is_layer = isinstance(own, layers.Layer)
         found.functions.append((nonlinearity(own) if is_layer else None) or own)
@@ -89,6 +97,8 @@ def look_behind(call, own, consumers):
             found.merged = found.merged or isinstance(after.layer, layers.Add)
         else:
             found.functions.append(nonlinearity(after.layer))
+        if not isinstance(after.layer, _PASSED):
+            found.calls.append(after)
         found.output = after.outputs[0]
     return found
 
@@ -113,8 +123,9 @@ def end_of(found, consumers):
 def _next(found, calls):
     """The call that goes on with the same units, if there is just one."""
     ours = [call for call in calls if _belongs(found, call)]
-    if not ours and not found.functions and len(calls) == 1:
-        ours = [call for call in calls if isinstance(call.layer, _PASSED)]
+    if not ours and len(calls) == 1:
+        passed = NOTHING if found.functions else _PASSED
+        ours = [call for call in calls if isinstance(call.layer, passed)]
     return ours[0] if len(ours) == 1 else None
 
 

@@ -2,30 +2,28 @@
 
 import itertools
 
-from keras import activations, layers
+from keras import layers
 
-from keras_learned_rule.model.behind import look_behind, nonlinearity
+from keras_learned_rule.model.behind import FACTORS, NOISE, NOTHING, look_behind, nonlinearity
 from keras_learned_rule.model.kinds.dense import DenseKind
-from keras_learned_rule.model.trace import trace
 
-_NOTHING = (layers.Identity, layers.ActivityRegularization)
-_SCALING = (layers.Dropout, layers.GaussianDropout, layers.BatchNormalization)
-_HAND_ON = (*_SCALING, *_NOTHING, layers.GaussianNoise, layers.Flatten, layers.Reshape)
+_SCALING = (*FACTORS, layers.BatchNormalization)
+_HAND_ON = (*_SCALING, *NOTHING, *NOISE, layers.Flatten, layers.Reshape)
 
 
-def scaled_on_the_way(model, inputs, sites):
+def scaled_on_the_way(model, sites):
     """Checks that sites are a chain of Dense layers, and says what scales their units.
 
     Each must see whole examples, be called once, and be fed by the one before and nothing else.
     Between two of them come, in this order, a BatchNormalization and nonlinearities if there are
     any, and layers that hand the same units on: Dropout, GaussianDropout, GaussianNoise,
     BatchNormalization, and Flatten or Reshape that change nothing. What stands before the first
-    and behind the last is up to the model.
+    and behind the last is up to the model, and so are branches from these layers to others: the
+    rule sends deltas down the chain alone.
 
     Args:
         model: The `keras.Model`.
-        inputs: What it is called with: a nested structure of `keras.KerasTensor`.
-        sites: Tuple of `Site`, in the order in which the model calls them.
+        sites: `Sites` of it.
 
     Returns:
         List of lists, one a site, of the calls (layer, number) between the nonlinearity below and
@@ -42,22 +40,20 @@ def scaled_on_the_way(model, inputs, sites):
 
     parts = [keras.layers.Dense(5), keras.layers.ReLU(), keras.layers.Dropout(0.5)]
     model = keras.Sequential([keras.Input((4,)), *parts, keras.layers.Dense(3)])
-    inputs = keras.KerasTensor((None, 4))
-    sites = find_sites(model, inputs).learning
-    assert scaled_on_the_way(model, inputs, sites) == [[], [(parts[-1], 0)]]
+    sites = find_sites(model, keras.KerasTensor((None, 4)))
+    assert scaled_on_the_way(model, sites) == [[], [(parts[-1], 0)]]
     ```
     """
-    for site in sites:
+    for site in sites.learning:
         _check_site(model, site)
-    traced = trace(model, inputs)
-    calls = {call.layer: call for call in traced.calls}
-    consumers, found = traced.consumers(), [[]]
-    for below, above in itertools.pairwise(sites):
-        way = _way(model, calls[below.kind.layer], calls[above.kind.layer], consumers)
-        found.append(_handed_on(model, below, way))
-    last = sites[-1].kind
-    if look_behind(calls[last.layer], last.activation, consumers).merged:
-        raise _no_chain(model, last.layer, "gives units that are added to others")
+    calls = {call.layer: call for call in sites.traced.calls}
+    consumers, producers = sites.traced.consumers(), sites.traced.producers()
+    found = [[]]
+    for below, above in itertools.pairwise(site.kind for site in sites.learning):
+        call = calls[below.layer]
+        way = _way(model, call, calls[above.layer], producers)
+        behind = look_behind(call, below.activation, consumers)
+        found.append(_handed_on(model, call, behind, way))
     return found
 
 
@@ -74,48 +70,55 @@ def _check_site(model, site):
         raise _no_chain(model, norm[0], f"normalises layer '{layer.name}'")
 
 
-def _way(model, below, above, consumers):
+def _way(model, below, above, producers):
     """The calls between those of two Dense layers."""
-    way, output = [], below.outputs[0]
-    while True:
-        calls = consumers.get(output.key, ())
-        if not calls:
+    way, tensor = [], above.inputs[0]
+    while tensor.key != below.outputs[0].key:
+        call = producers.get(tensor.key)
+        if call is None:
             raise _no_chain(model, above.layer, f"layer '{below.layer.name}' does not feed")
-        if len(calls) > 1:
-            raise _no_chain(model, below.layer, "feeds several layers")
-        if calls[0] is above:
-            return way
-        way.append(calls[0])
-        if not _hands_on(calls[0], output.shape):
-            problem = f"stands between layers '{below.layer.name}' and '{above.layer.name}'"
-            raise _no_chain(model, calls[0].layer, problem)
-        output = calls[0].outputs[0]
+        if not _hands_on(call):
+            others = f"gives layer '{above.layer.name}' other units than '{below.layer.name}' has"
+            raise _no_chain(model, call.layer, others)
+        way.append(call)
+        tensor = call.inputs[0]
+    return way[::-1]
 
 
-def _hands_on(call, shape):
+def _hands_on(call):
     """Whether each unit comes out as itself."""
-    if len(call.inputs) != 1 or [output.shape for output in call.outputs] != [shape]:
+    if len(call.inputs) != 1 or [t.shape for t in call.outputs] != [call.inputs[0].shape]:
         return False
     return type(call.layer) in _HAND_ON or nonlinearity(call.layer) is not None
 
 
-def _handed_on(model, site, way):
-    """The calls of dropout and batch normalisation behind the nonlinearity of a site."""
-    scaled, passed = [], None
+def _handed_on(model, below, behind, way):
+    """The calls of dropout and batch normalisation behind the nonlinearity of a Dense layer."""
+    for call in behind.calls:
+        if call not in way:
+            branch = f"stands behind layer '{below.layer.name}' on a branch that leaves the chain"
+            raise _no_chain(model, call.layer, branch)
     # Behind its nonlinearity a batch normalisation hands on what it gets.
-    complete = site.kind.activation not in (None, activations.linear)
+    complete = behind.norm is not None or behind.functions
+    scaled, passed = [], below.layer
     for call in way:
         kind = type(call.layer)
-        own = nonlinearity(call.layer) is not None
-        own = own or (kind is layers.BatchNormalization and not complete)
-        if own and passed is not None:
-            raise _no_chain(model, call.layer, f"stands behind layer '{passed.name}'")
-        complete = complete or own
-        if not own and kind not in _NOTHING:
+        own = nonlinearity(call.layer) or (kind is layers.BatchNormalization and not complete)
+        if call in behind.calls and passed is below.layer:
+            continue
+        if call in behind.calls or own:
+            raise _no_chain(model, call.layer, _behind(passed, below))
+        if kind not in NOTHING:
             passed = call.layer
             if kind in _SCALING:
                 scaled.append((call.layer, call.number))
     return scaled
+
+
+def _behind(passed, below):
+    if passed is below.layer:
+        return f"is not all that layer '{passed.name}' feeds"
+    return f"stands behind layer '{passed.name}'"
 
 
 def _no_chain(model, layer, problem):

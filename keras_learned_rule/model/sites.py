@@ -14,7 +14,7 @@ from keras_learned_rule.model.kinds.base import check_plain
 from keras_learned_rule.model.places import Places
 from keras_learned_rule.model.registry import kind_of, learning_layers
 from keras_learned_rule.model.site import Site, Use
-from keras_learned_rule.model.trace import trace
+from keras_learned_rule.model.trace import Trace, trace
 
 # What runs inside these cannot be watched: it may be run in a loop, or with other weights.
 _CLOSED = (layers.RNN, layers.Wrapper)
@@ -30,11 +30,13 @@ class Sites:
         learning: Tuple of `Site`, in the order in which the model calls them.
         left: Dict from a layer that has weights of its own, and stays as it is, to the reason.
         frozen: Tuple of layers that run in inference mode, so that random ones change nothing.
+        traced: `Trace` of the model.
     """
 
     learning: tuple[Site, ...]
     left: dict[Any, str]
     frozen: tuple
+    traced: Trace
 
 
 def find_sites(model, inputs, freeze=()):
@@ -82,15 +84,14 @@ def find_sites(model, inputs, freeze=()):
     for kind, _ in found.values():
         kind.check()
     places = Places(traced, {layer: kind.n_upper for layer, (kind, _) in found.items()})
-    learning = []
+    learning, taken = [], set(left)
     for layer, (kind, behind) in found.items():
-        # The offset of a normalisation that is used twice learns with the first weights only.
-        taken = [*left, *(site.norm for site in learning)]
         learning.append(_site(kind, calls[layer], behind, places.of(layer), taken))
-    norms = [site.norm for site in learning]
-    left |= _further_norms(found, [*left, *norms])
-    left |= _others(weighted, [*left, *found, *norms])
-    return Sites(tuple(learning), left, frozen)
+        # The offset of a normalisation that is used twice learns with the first weights only.
+        taken.add(learning[-1].norm)
+    left |= _further_norms(found, taken)
+    left |= _others(weighted, taken.union(left, found))
+    return Sites(tuple(learning), left, frozen, traced)
 
 
 def _further_norms(found, known):

@@ -67,6 +67,19 @@ class Trace(NamedTuple):
                     found.setdefault(tensor.key, []).append(call)
         return found
 
+    def producers(self):
+        """Dict from the key of a tensor to the `Call` that makes it, of layers not made of others.
+
+        Of a layer that returns its input it is the call before.
+        """
+        found = {}
+        for call in self.calls:
+            taken = {tensor.key for tensor in call.inputs}
+            for tensor in () if call.inner else call.outputs:
+                if tensor.key not in taken:
+                    found[tensor.key] = call
+        return found
+
 
 def trace(model, inputs):
     """Runs a model once without computing anything, and lists its calls.
