@@ -31,13 +31,15 @@ def main(argv):
         raise app.UsageError(f"Only flags are allowed. Received: {argv[1:]}")
     logging.set_verbosity(logging.WARNING)
     from keras_learned_rule.configs import parse_gin
+    from keras_learned_rule.meta.run import LostProcessError
     from keras_learned_rule.meta.train import train
 
     try:
         parse_gin(FLAGS.gin_file, FLAGS.gin)
         train(FLAGS.run_dir or _default_run_dir(FLAGS.gin_file[-1]), dry_run=FLAGS.dry_run)
-    except ConnectionError as error:
+    except LostProcessError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
         # An orderly end waits for the processes that are gone, and then aborts.
         os._exit(1)
     except _SHOWN as error:

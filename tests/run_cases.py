@@ -3,11 +3,11 @@
 import contextlib
 import json
 import os
-import types
 
 import meta_cases
 import numpy as np
 
+from keras_learned_rule.meta.engines.base import Engine
 from keras_learned_rule.meta.evaluate import Score
 from keras_learned_rule.meta.families import Bucket
 from keras_learned_rule.meta.meta_step import TaskResult
@@ -25,6 +25,13 @@ class Killed(BaseException):
     """In the place of a SIGKILL."""
 
 
+class ToyEngine(Engine):
+    """A process of its own, without devices."""
+
+    def fetch_spread(self, tree):
+        return tree
+
+
 class ToyTrainer:
     """What `Run` asks of a `MetaTrainer`; theta moves by random numbers.
 
@@ -34,8 +41,7 @@ class ToyTrainer:
     """
 
     def __init__(self, diverges=10**9, killed=None):
-        same = {"fetch_spread": lambda a: a, "least": lambda number: number, "process": 0}
-        self.engine, self.problem = types.SimpleNamespace(**same), meta_cases.problem()
+        self.engine, self.problem = ToyEngine(), meta_cases.problem()
         self.buckets = [Bucket(None, 0, TASKS, "toys")]
         self.sources = [Sources(("toys",), (4,), None)]
         self.theta, self.skipped, self.updates_done = meta_cases.theta(), np.float32(0), 0

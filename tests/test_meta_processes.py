@@ -1,4 +1,4 @@
-"""A run of two JAX processes: what it leaves, and what happens when one of them is killed."""
+"""A run of two processes: what it leaves, and what happens when one of them is killed."""
 
 import os
 import subprocess
@@ -12,7 +12,6 @@ import pytest
 from keras_learned_rule.rule.files import load_theta
 
 pytestmark = pytest.mark.slow
-pytest.importorskip("jax", reason="needs jax: pip install jax")
 BINDINGS = [
     "train.updates = 40",
     "train.evaluation_steps = 5",
@@ -35,16 +34,16 @@ def command(run_dir):
     return [*program, "--gin_file", "gin_configs/quick.gin", "--run_dir", str(run_dir), *flags]
 
 
-def started(run_dir, environments):
+def started(run_dir, backend):
     return [
         subprocess.Popen(
             command(run_dir),
-            env={**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": children.PATHS, **environment},
+            env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": children.PATHS, **own},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for environment in environments
+        for own in children.workers(2, backend)
     ]
 
 
@@ -59,16 +58,18 @@ def wait_for(log, updates):
         time.sleep(0.05)
 
 
-def test_a_run_goes_on_after_one_of_its_processes_was_killed(tmp_path):
-    whole = ended(started(tmp_path / "whole", children.workers(2, "jax")))
+@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
+def test_a_run_goes_on_after_one_of_its_processes_was_killed(tmp_path, backend):
+    pytest.importorskip(backend, reason=f"needs {backend}: pip install {backend}")
+    whole = ended(started(tmp_path / "whole", backend))
     assert [result[-1] for result in whole] == [0, 0], whole
-    both = started(tmp_path / "killed", children.workers(2, "jax"))
+    both = started(tmp_path / "killed", backend)
     wait_for(tmp_path / "killed" / "metrics.jsonl", 7)
     both[1].kill()
     (_, error, status), _ = ended(both)
     assert status == 1
-    assert "\nConnectionError: All processes of a run must" in error
-    again = ended(started(tmp_path / "killed", children.workers(2, "jax")))
+    assert "\nLostProcessError: All processes of a run must" in error
+    again = ended(started(tmp_path / "killed", backend))
     assert [result[-1] for result in again] == [0, 0], again
     assert all("Continuing" in out for out, _, _ in again)
     files = (tmp_path / run / "last.safetensors" for run in ("whole", "killed"))
@@ -78,3 +79,16 @@ def test_a_run_goes_on_after_one_of_its_processes_was_killed(tmp_path):
     # One log, written by one process.
     lines = (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()
     assert sum('"meta_loss"' in line for line in lines) == 40
+
+
+def test_processes_that_nothing_describes_are_an_error():
+    pytest.importorskip("jax", reason="needs jax: pip install jax")
+    program = """
+import json
+from keras_learned_rule.meta.engine import make_engine
+try:
+    make_engine("multi_worker")
+except ValueError as error:
+    print(json.dumps(str(error)))
+"""
+    assert "needs KERAS_DISTRIBUTION_JOB_ADDRESSES" in children.report_of_jax(program)

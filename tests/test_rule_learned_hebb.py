@@ -6,6 +6,7 @@ import rule_cases as cases
 from keras import ops
 from scipy.special import softmax
 
+from keras_learned_rule.rule import terms
 from keras_learned_rule.rule.learned_hebb import (
     FEATURES,
     learned_functions,
@@ -16,7 +17,6 @@ from keras_learned_rule.rule.place import chain_place
 from keras_learned_rule.rule.scaling import standardize
 from keras_learned_rule.rule.signals import LayerSignals
 from keras_learned_rule.rule.spec import RuleSpec
-from keras_learned_rule.rule.terms import weighted_terms
 from keras_learned_rule.rule.theta import init_theta
 
 SPEC = cases.LEARNED_HEBB
@@ -99,8 +99,15 @@ def test_skipped_where_it_is_idle_it_changes_no_sum(coefficient):
     s = signals(learned_functions(SPEC, theta, chain_place((4, 3), 0)))
     s = s._replace(w=ops.ones((4, 3), "float64"))
     names, weights = ("w_base", "learned_hebb"), ops.convert_to_tensor([0.5, coefficient])
-    skipped = weighted_terms(names, ops.cast(weights, "float64"), s, skips_idle=True)
+    skipped = terms.weighted_terms(names, ops.cast(weights, "float64"), s, skips_idle=True)
     np.testing.assert_allclose(skipped, 0.5 + coefficient * in_loops(s), rtol=0, atol=1e-7)
+
+
+def test_where_it_is_idle_it_is_not_computed(monkeypatch):
+    monkeypatch.setitem(terms._TERMS, "learned_hebb", lambda s: np.nan * s.w)
+    s, weights = signals(None)._replace(w=ops.ones((4, 3))), ops.zeros((1,))
+    assert np.isnan(terms.weighted_terms(("learned_hebb",), weights, s)).all()
+    assert not np.any(terms.weighted_terms(("learned_hebb",), weights, s, skips_idle=True))
 
 
 def test_it_has_arrays_only_where_it_is_a_term():

@@ -47,7 +47,11 @@ _CLAIMS = (
         "seen: better than random weights.",
     ),
     ("c1 random", f"ridge{ALL_LAYERS}", "(The same with features of all layers.)"),
-    ("c1 softhebb", "ridge", "(not in the paper) The best known fixed local rule of convolutions."),
+    (
+        "c1 softhebb",
+        "ridge",
+        "(not in the paper) SoftHebb's rule on C1, which has relu in place of its own nonlinearity.",
+    ),
     ("c1 softhebb", f"ridge{ALL_LAYERS}", "(The same with features of all layers.)"),
     ("kmeans", "ridge", "(not in the paper) k-means on patches, one layer."),
     ("c1 backprop", "ridge", "(not in the paper) Backprop on the same labels."),

@@ -39,7 +39,8 @@ def make_engine(
         An `Engine`.
 
     Raises:
-        ValueError: The backend has no engine, there is no such strategy, or no TPU.
+        ValueError: The backend has no engine, there is no such strategy, no TPU, or nothing tells
+            which processes there are.
         RuntimeError: The framework was in use before its CPU could be split.
 
     Example:
@@ -52,11 +53,11 @@ def make_engine(
     backend = keras.config.backend()
     check_all("make_engine", locals(), _KINDS)
     if backend == "jax":
-        from keras_learned_rule.meta.engines.jax import JaxEngine, split_cpu
+        from keras_learned_rule.meta.engines.jax import JaxEngine, join_processes, split_cpu
 
         split_cpu(cpu_devices)
         if strategy == "multi_worker":
-            keras.distribution.initialize()
+            join_processes()
         return JaxEngine()
     if backend == "tensorflow":
         from keras_learned_rule.meta.engines.tensorflow import TensorFlowEngine, split_cpu

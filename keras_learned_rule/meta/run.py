@@ -18,6 +18,10 @@ from keras_learned_rule.meta.run_log import finite_number
 SHOWN, SHOWN_LAST = ("meta_loss", "accuracy", "gradient_norm"), ("held_out_accuracy",)
 
 
+class LostProcessError(ConnectionError):
+    """Another process of the run has ended."""
+
+
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
 class Intervals:
@@ -68,12 +72,14 @@ class Run:
         Raises:
             FloatingPointError: The run has diverged. All that it leaves has been written.
             ValueError: The folder holds another run. Nothing has changed.
-            OSError: The folder cannot be written, or another run uses it.
+            OSError: The folder cannot be written, or another run uses it; as `LostProcessError`,
+            another process of the run has ended.
         """
         with self.folder.in_use():
-            self._begin()
-            with _stop_signals() as stopped, self._together():
-                self._loop(stopped)
+            with self._together():
+                self._begin()
+                with _stop_signals() as stopped:
+                    self._loop(stopped)
             if self.board:
                 self.board.close()
             if self._diverged:
@@ -123,8 +129,10 @@ class Run:
         """Says what it means where another process of the run has ended."""
         try:
             yield
-        except self.trainer.engine.lost_process as error:
-            raise ConnectionError(
+        except Exception as error:
+            if not self.trainer.engine.lost_process(error):
+                raise
+            raise LostProcessError(
                 "All processes of a run must live as long as it. Start all of them again: they go "
                 f"on from the newest checkpoint in {self.folder.path}. "
                 f"Received: {str(error).splitlines()[0]}"

@@ -11,7 +11,6 @@ class Engine:
         replicas: Number of replicas, of all processes together.
         local_replicas: Their indices in this process.
         process: Index of this process; 0 writes logs and theta files.
-        lost_process: The exceptions by which it notices that another process has ended.
         vectorizes: Whether it can compile tasks that are computed as one.
         described: Str, framework and devices for logs.
     """
@@ -19,7 +18,6 @@ class Engine:
     replicas = 1
     local_replicas = (0,)
     process = 0
-    lost_process: tuple = ()
     vectorizes = True
     described = ""
 
@@ -88,6 +86,11 @@ class Engine:
         and shared.
         """
         raise NotImplementedError
+
+    def lost_process(self, error):
+        """Whether an exception means that another process of the run has ended."""
+        del error
+        return False
 
     def least(self, number):
         """The smallest of the integers that the processes pass."""

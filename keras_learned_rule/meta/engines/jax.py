@@ -15,6 +15,8 @@ from keras_learned_rule.meta.engines.base import Engine
 AXIS = "replicas"
 # On CPUs half of the compile time goes into optimisations of LLVM that gain nothing here.
 CPU_OPTIONS = {"xla_backend_optimization_level": 1}
+# JAX has one exception for whatever fails while a program runs.
+SIGNS_OF_A_LOST_PROCESS = ("Gloo", "UNAVAILABLE", "DEADLINE_EXCEEDED", "Connection")
 # Parts of a CPU wait for each other in threads of one pool. With a thread a core all of them may
 # come to wait, so that none is left to compute and XLA aborts the process.
 THREADS_A_CPU_DEVICE = 4
@@ -44,8 +46,6 @@ class JaxEngine(Engine):
         self.local_replicas = tuple(
             i for i, device in enumerate(devices) if device.process_index == self.process
         )
-        if len(self.local_replicas) < self.replicas:
-            self.lost_process = (jax.errors.JaxRuntimeError,)
         self._options = CPU_OPTIONS if devices[0].platform == "cpu" else None
         kinds = sorted({device.device_kind for device in devices})
         self.described = f"jax {jax.__version__}, {len(devices)} x {', '.join(kinds)}"
@@ -120,6 +120,11 @@ class JaxEngine(Engine):
             compiler_options=self._options,
         )
 
+    def lost_process(self, error):
+        alone = len(self.local_replicas) == self.replicas
+        known = isinstance(error, jax.errors.JaxRuntimeError) and not alone
+        return known and any(sign in str(error) for sign in SIGNS_OF_A_LOST_PROCESS)
+
     def least(self, number):
         return int(np.min(multihost_utils.process_allgather(np.int32(number))))
 
@@ -137,6 +142,22 @@ def _local_part(array):
     """What this process holds of an array that is spread, as NumPy."""
     parts = {shard.index[0].start or 0: shard.data for shard in array.addressable_shards}
     return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])
+
+
+def join_processes():
+    """Joins the processes of a run, as KERAS_DISTRIBUTION_* or the cluster describe them.
+
+    Raises:
+        ValueError: Neither does.
+    """
+    try:
+        keras.distribution.initialize()
+    except ValueError as error:
+        raise ValueError(
+            "make_engine.strategy = 'multi_worker' needs KERAS_DISTRIBUTION_JOB_ADDRESSES, "
+            "_NUM_PROCESSES and _PROCESS_ID in the environment, unless JAX knows the cluster "
+            f"(docs/scaling.md). Received: {error}"
+        ) from error
 
 
 def split_cpu(devices):

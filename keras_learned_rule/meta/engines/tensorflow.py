@@ -11,6 +11,11 @@ from keras_learned_rule.meta.engines.base import Engine
 
 # Left to itself, TensorFlow draws other numbers with XLA than without.
 ALGORITHM = "philox"
+SIGNS_OF_A_LOST_PROCESS = (
+    tf.errors.AbortedError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.UnavailableError,
+)
 
 
 class TensorFlowEngine(Engine):
@@ -125,7 +130,8 @@ class TensorFlowEngine(Engine):
 
         def on_replica(shared, spread):
             spread, sums = compiled(shared, spread)
-            if self.replicas > 1:
+            # Several workers cannot sum nothing.
+            if self.replicas > 1 and tf.nest.flatten(sums):
                 context = tf.distribute.get_replica_context()
                 sums = context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
             return spread, sums
@@ -138,6 +144,10 @@ class TensorFlowEngine(Engine):
 
     def _run(self, function, *trees):
         return self._strategy.run(function, args=trees)
+
+    def lost_process(self, error):
+        alone = len(self.local_replicas) == self.replicas
+        return isinstance(error, SIGNS_OF_A_LOST_PROCESS) and not alone
 
     def least(self, number):
         if len(self.local_replicas) == self.replicas:
