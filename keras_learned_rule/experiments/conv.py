@@ -50,7 +50,7 @@ _CLAIMS = (
     (
         "c1 softhebb",
         "ridge",
-        "(not in the paper) SoftHebb's rule on C1, which has relu in place of its own nonlinearity.",
+        "(not in the paper) SoftHebb's rule on C1, which has relu instead of its nonlinearity.",
     ),
     ("c1 softhebb", f"ridge{ALL_LAYERS}", "(The same with features of all layers.)"),
     ("kmeans", "ridge", "(not in the paper) k-means on patches, one layer."),
