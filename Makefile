@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 FOR_DEMO := .venv/.installed_for_demo
 INSTALLED := .venv/.installed
 
-.PHONY: demo test test-slow test-all lint types wheel clean
+.PHONY: demo test test-slow test-nightly test-all lint types wheel clean
 .NOTPARALLEL:
 
 # The installation for the tests serves the demo, too.
@@ -22,14 +22,17 @@ demo:
 	@$(BIN)/python examples/quickstart.py
 
 # A file of tests stays on one worker, so that what its tests share is made once.
-test test-slow: PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --durations 30
+test test-slow test-nightly: PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --durations 30
 test: $(INSTALLED)
 	$(PYTEST) -m "not slow"
 
 test-slow: $(INSTALLED)
-	$(PYTEST) -m slow
+	$(PYTEST) -m "slow and not nightly"
 
-test-all: test test-slow
+test-nightly: $(INSTALLED)
+	$(PYTEST) -m "slow and nightly"
+
+test-all: test test-slow test-nightly
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

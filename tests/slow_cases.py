@@ -10,6 +10,17 @@ import pytest
 
 # Patterns of the names of tests, "file::test[case]".
 SLOW = (
+    "test_baselines_learn::test_pca_on_mnist",
+    "test_docstrings::test_example?keras_learned_rule.data.text.*",
+    "test_docstrings::test_example?keras_learned_rule.data.tfds_images.*",
+    "test_experiments::*?filters]",
+    "test_fit_inputs::test_an_empty_batch_changes_nothing?compiled_step-auto]",
+    "test_fit_model::test_backward_weights_outlast_freezing_and_saving",
+    "test_fit_models::test_models_of_every_form_learn?residual_cnn]",
+    "test_fit_models::test_mixed_precision_learns_nearly_the_same?mixed_bfloat16]",
+    "test_fit_restore::test_saved_model_and_weights_hold_nothing_of_the_fit",
+    "test_fit_resume::test_a_killed_fit_of_unknown_length_resumes_exactly?True-3]",
+    "test_baselines_conv::test_softhebb_trains_every_layer_again*",
     "test_backends::test_jax_computes*?learned Hebb]",
     "test_backends::test_jax_computes*?neuron network]",
     "test_backends::test_jax_computes*?sparsity]",

@@ -11,6 +11,7 @@ import published_cases
 import pytest
 
 import keras_learned_rule
+from keras_learned_rule.model import registry
 from keras_learned_rule.rule.spec import RuleSpec
 
 BLOCK = re.compile(r"^ *```python\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
@@ -75,6 +76,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("block", BLOCKS)
 def test_example(block, folder, monkeypatch):
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(registry, "_kinds", dict(registry._kinds))
     exec(compile(block, "example", "exec"), {"__name__": "__main__"})
 
 

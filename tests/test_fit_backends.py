@@ -46,8 +46,13 @@ def test_a_fit_without_tensorflow(backend):
     assert not failures(backend, [QUICK])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", BACKENDS)
+def slow(backend):
+    """A case for pytest; the suite without children shows what TensorFlow's shows."""
+    marks = [pytest.mark.slow] + [pytest.mark.nightly] * (backend not in OTHERS)
+    return pytest.param(backend, marks=marks)
+
+
+@pytest.mark.parametrize("backend", map(slow, BACKENDS))
 def test_what_fit_promises(backend):
     assert not failures(backend, SLOW)
 

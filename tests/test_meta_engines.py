@@ -64,7 +64,10 @@ def test_devices_that_share_a_cpu_do_not_run_out_of_threads():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("backend", "count"), [("tensorflow", 2), ("jax", 2), ("jax", 4)])
+@pytest.mark.parametrize(
+    ("backend", "count"),
+    [("tensorflow", 2), ("jax", 2), pytest.param("jax", 4, marks=pytest.mark.nightly)],
+)
 def test_several_processes_give_the_theta_of_one(folder, one_device, backend, count):
     out = folder / f"{backend}-{count}-processes.npz"
     engine = {"strategy": "multi_worker"}

@@ -28,22 +28,22 @@ BINDINGS = [
 ]
 
 
-def command(run_dir):
-    flags = [flag for binding in BINDINGS for flag in ("--gin", binding)]
+def command(run_dir, bindings):
+    flags = [flag for binding in bindings for flag in ("--gin", binding)]
     program = [sys.executable, "-m", "keras_learned_rule.meta_train"]
     return [*program, "--gin_file", "gin_configs/quick.gin", "--run_dir", str(run_dir), *flags]
 
 
-def started(run_dir, backend):
+def started(run_dir, backend, others=("", "")):
     return [
         subprocess.Popen(
-            command(run_dir),
+            command(run_dir, BINDINGS + [other] * bool(other)),
             env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": children.PATHS, **own},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for own in children.workers(2, backend)
+        for own, other in zip(children.workers(2, backend), others, strict=True)
     ]
 
 
@@ -58,7 +58,7 @@ def wait_for(log, updates):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
+@pytest.mark.parametrize("backend", ["jax", pytest.param("tensorflow", marks=pytest.mark.nightly)])
 def test_a_run_goes_on_after_one_of_its_processes_was_killed(tmp_path, backend):
     pytest.importorskip(backend, reason=f"needs {backend}: pip install {backend}")
     whole = ended(started(tmp_path / "whole", backend))
@@ -81,14 +81,35 @@ def test_a_run_goes_on_after_one_of_its_processes_was_killed(tmp_path, backend):
     assert sum('"meta_loss"' in line for line in lines) == 40
 
 
+JOINING = """
+import json, os
+os.environ.update({environment!r})
+from keras_learned_rule.meta.engines.jax import join_processes
+try:
+    join_processes(seconds=3)
+except (ValueError, TimeoutError) as error:
+    print(json.dumps(str(error)), flush=True)
+    os._exit(0)
+"""
+
+
 def test_processes_that_nothing_describes_are_an_error():
     pytest.importorskip("jax", reason="needs jax: pip install jax")
-    program = """
-import json
-from keras_learned_rule.meta.engine import make_engine
-try:
-    make_engine("multi_worker")
-except ValueError as error:
-    print(json.dumps(str(error)))
-"""
-    assert "needs KERAS_DISTRIBUTION_JOB_ADDRESSES" in children.report_of_jax(program)
+    message = children.report_of_jax(JOINING.format(environment={}))
+    assert "needs KERAS_DISTRIBUTION_JOB_ADDRESSES" in message
+
+
+def test_a_process_does_not_wait_for_ever_for_the_first():
+    pytest.importorskip("jax", reason="needs jax: pip install jax")
+    _, second = children.workers(2, "jax")
+    message = children.report_of_jax(JOINING.format(environment=second))
+    assert "which must start within 3 seconds of the others. Received: '127.0.0.1:" in message
+
+
+@pytest.mark.parametrize("backend", ["jax", pytest.param("tensorflow", marks=pytest.mark.nightly)])
+def test_processes_with_other_settings_are_an_error(tmp_path, backend):
+    pytest.importorskip(backend, reason=f"needs {backend}: pip install {backend}")
+    others = "train.learning_rate = 0.1", "train.learning_rate = 0.2"
+    for _, error, status in ended(started(tmp_path, backend, others)):
+        assert status == 1
+        assert "must have the same gin configuration and versions" in error

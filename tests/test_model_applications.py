@@ -72,7 +72,10 @@ def test_what_is_read_of_an_architecture(name):
 
 
 # One with depthwise and one with separable convolutions, one with shortcuts that are projected.
-@pytest.mark.parametrize("name", ["MobileNetV2", "ResNet50", "Xception"])
+NIGHTLY = [pytest.param(name, marks=pytest.mark.nightly) for name in ("ResNet50", "Xception")]
+
+
+@pytest.mark.parametrize("name", ["MobileNetV2", *NIGHTLY])
 def test_a_step_changes_what_learns_of_an_architecture(name):
     model = made(name)
     size = ARCHITECTURES[name][0]

@@ -44,8 +44,13 @@ def test_a_notebook_is_its_source(source):
     assert not any(cell.get("outputs") for cell in written.cells)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def slow(source):
+    """A case for pytest: one notebook is run by `.ci/run`, the others at night."""
+    marks = [pytest.mark.slow] + [pytest.mark.nightly] * (source.stem != "meta_train_tpu")
+    return pytest.param(source, id=source.stem, marks=marks)
+
+
+@pytest.mark.parametrize("source", map(slow, SOURCES))
 def test_a_notebook_runs(source, tmp_path, monkeypatch):
     papermill = pytest.importorskip("papermill", reason="needs papermill: pip install papermill")
     pytest.importorskip("ipykernel", reason="needs ipykernel: pip install ipykernel")

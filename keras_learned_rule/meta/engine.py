@@ -41,6 +41,7 @@ def make_engine(
     Raises:
         ValueError: The backend has no engine, there is no such strategy, no TPU, or nothing tells
             which processes there are.
+        TimeoutError: The first of several processes cannot be reached.
         RuntimeError: The framework was in use before its CPU could be split.
 
     Example:

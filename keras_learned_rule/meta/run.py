@@ -87,6 +87,7 @@ class Run:
             print(f"\n{self._ending()}", flush=True)
 
     def _begin(self):
+        self.folder.check_alike(self.trainer.engine)
         restored = self.folder.restore(self.trainer)
         if self._tensorboard:
             from keras_learned_rule.meta.tensorboard import TensorBoardLog

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import warnings
+import zlib
 from pathlib import Path
 
 from keras_learned_rule.meta.checkpoint import Checkpoints
@@ -61,6 +62,17 @@ class RunFolder:
             run = hashlib.sha256(config.encode()).hexdigest()
             self._checkpoints = Checkpoints(self.path / "checkpoints", self._process, run)
             yield
+
+    def check_alike(self, engine):
+        """Raises ValueError unless all processes have the same settings and versions."""
+        versions = self.provenance.get("versions")
+        own = zlib.crc32(json.dumps([self.config, versions], sort_keys=True).encode()) // 2
+        # All processes have to ask for both.
+        if {engine.least(own), -engine.least(-own)} != {own}:
+            raise ValueError(
+                "All processes of a run must have the same gin configuration and versions. "
+                f"Received: others elsewhere than in process {self._process}, which has {versions}"
+            )
 
     def restore(self, trainer):
         """Continues from the newest checkpoint that all processes have, if there is one.

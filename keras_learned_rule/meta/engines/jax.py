@@ -1,6 +1,8 @@
 """The JAX engine: all devices of all processes, tasks sharded over them."""
 
 import os
+import socket
+import time
 
 import jax
 import jax.numpy as jnp
@@ -144,20 +146,50 @@ def _local_part(array):
     return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])
 
 
-def join_processes():
+def join_processes(seconds=60):
     """Joins the processes of a run, as KERAS_DISTRIBUTION_* or the cluster describe them.
 
+    `keras.distribution.initialize` does the same, and waits for five minutes.
+
+    Args:
+        seconds: How long to wait for the others. Process 0 is then ended by JAX. Defaults to `60`.
+
     Raises:
-        ValueError: Neither does.
+        ValueError: Neither describes them.
+        TimeoutError: Process 0 cannot be reached.
     """
+    addresses = os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES")
+    first = addresses and addresses.split(",")[0]
+    names = "KERAS_DISTRIBUTION_NUM_PROCESSES", "KERAS_DISTRIBUTION_PROCESS_ID"
+    numbers = [int(os.environ[name]) if name in os.environ else None for name in names]
+    if first and numbers[1]:
+        _wait_for(first, seconds)
     try:
-        keras.distribution.initialize()
+        jax.distributed.initialize(first, *numbers, initialization_timeout=seconds)
     except ValueError as error:
         raise ValueError(
             "make_engine.strategy = 'multi_worker' needs KERAS_DISTRIBUTION_JOB_ADDRESSES, "
             "_NUM_PROCESSES and _PROCESS_ID in the environment, unless JAX knows the cluster "
             f"(docs/scaling.md). Received: {error}"
         ) from error
+
+
+def _wait_for(address, seconds):
+    """Waits until process 0 listens: where it does not, JAX would abort this process."""
+    host, _, port = address.rpartition(":")
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with socket.create_connection((host, int(port)), timeout=seconds):
+                return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise TimeoutError(
+                    "The first of KERAS_DISTRIBUTION_JOB_ADDRESSES must be that of process 0, "
+                    f"which must start within {seconds} seconds of the others. "
+                    f"Received: {address!r}, {error}"
+                ) from error
+            time.sleep(0.1)
 
 
 def split_cpu(devices):
