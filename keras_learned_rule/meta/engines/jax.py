@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from keras import ops
 
@@ -107,7 +108,9 @@ class JaxEngine(Engine):
 
         def on_replica(shared, spread):
             spread, sums = function(shared, spread)
-            return spread, jax.lax.psum(sums, AXIS)
+            # One message, however many arrays there are.
+            flat, structured = ravel_pytree(sums)
+            return spread, structured(jax.lax.psum(flat, AXIS))
 
         shared, spread = PartitionSpec(), PartitionSpec(AXIS)
         # Loop carries that start as constants would fail the check of what varies by replica.
