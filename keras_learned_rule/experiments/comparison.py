@@ -6,12 +6,12 @@ import numpy as np
 
 from keras_learned_rule.baselines.fixed_rule import fixed_rule
 from keras_learned_rule.experiments import methods
-from keras_learned_rule.experiments.cells import Group
 from keras_learned_rule.experiments.figures import curves, percent
+from keras_learned_rule.experiments.groups import groups_of
 from keras_learned_rule.experiments.report import gain_and_error, mean_and_error, table
 from keras_learned_rule.experiments.scores import READOUTS, SHOTS, SPLITS
 from keras_learned_rule.experiments.setting import fingerprint
-from keras_learned_rule.experiments.tasks import TITLES, TaskSource
+from keras_learned_rule.experiments.tasks import TITLES
 
 ROWS = {
     "random": "random initialisation",
@@ -90,24 +90,15 @@ def comparison(
             learn,
         ),
     }
-    sources = {
-        data: functools.cache(functools.partial(TaskSource, data, tests, setting.data_dir))
-        for data in data_sets
-    }
     # Cheap methods first: a run that is cut short has a picture of all data.
-    return [
-        Group(
-            f"{data}/{name}",
-            {"data": data, "tests": tests, **common, **settings},
-            range(seeds),
-            functools.partial(_prepare, method, source, common),
-        )
+    prepared = {
+        name: ({**common, **settings}, functools.partial(_prepare, method, common))
         for name, (method, settings) in plans.items()
-        for data, source in sources.items()
-    ]
+    }
+    return groups_of(prepared, data_sets, tests, seeds, setting.data_dir)
 
 
-def _prepare(method, source, common):
+def _prepare(method, common, source):
     return method(source(), **common)
 
 

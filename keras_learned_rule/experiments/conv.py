@@ -6,11 +6,10 @@ import gin
 
 from keras_learned_rule.experiments import conv_methods as methods
 from keras_learned_rule.experiments import conv_report
-from keras_learned_rule.experiments.cells import Group
 from keras_learned_rule.experiments.conv_networks import NETWORKS
 from keras_learned_rule.experiments.conv_report import PROBE
+from keras_learned_rule.experiments.groups import groups_of
 from keras_learned_rule.experiments.scores import READOUTS, SHOTS, few_shot_scores, probe_accuracy
-from keras_learned_rule.experiments.tasks import TaskSource
 
 TITLE = "Convolutional networks"
 ABOUT = (
@@ -141,20 +140,7 @@ def groups(
         ),
         **of_networks("backprop", "softhebb"),
     }
-    sources = {
-        data: functools.cache(functools.partial(TaskSource, data, tests, setting.data_dir))
-        for data in data_sets
-    }
-    return [
-        Group(
-            f"{data}/{name}",
-            {"data": data, "tests": tests, **settings},
-            range(seeds),
-            functools.partial(prepare, source),
-        )
-        for name, (settings, prepare) in plans.items()
-        for data, source in sources.items()
-    ]
+    return groups_of(plans, data_sets, tests, seeds, setting.data_dir)
 
 
 def _of_start(start, settings, readout):

@@ -6,8 +6,7 @@ import gin
 
 from keras_learned_rule.experiments import conv_methods as methods
 from keras_learned_rule.experiments import conv_report
-from keras_learned_rule.experiments.cells import Group
-from keras_learned_rule.experiments.tasks import TaskSource
+from keras_learned_rule.experiments.groups import groups_of
 
 TITLE = "Backprop on few labels, from pretrained convolutions"
 ABOUT = (
@@ -78,23 +77,17 @@ def groups(
     }
     backprop = {"shots": tuple(shots), "splits": splits, "steps": steps, "batch": batch}
     backprop["learning_rate"] = learning_rate
-    sources = {
-        data: functools.cache(functools.partial(TaskSource, data, tests, setting.data_dir))
-        for data in data_sets
-    }
-    return [
-        Group(
-            f"{data}/{name}",
-            {"data": data, "network": network, "tests": tests, **backprop, **settings},
-            range(seeds),
-            functools.partial(_prepare, start, source, network, tests, backprop),
+    prepared = {
+        name: (
+            {"network": network, **backprop, **settings},
+            functools.partial(_prepare, start, network, tests, backprop),
         )
         for name, (start, settings) in starts.items()
-        for data, source in sources.items()
-    ]
+    }
+    return groups_of(prepared, data_sets, tests, seeds, setting.data_dir)
 
 
-def _prepare(start, source, network, tests, backprop):
+def _prepare(start, network, tests, backprop, source):
     return methods.fine_tuned(start(source(), network), source(), network, tests, **backprop)
 
 
