@@ -10,6 +10,9 @@ import pytest
 
 # Patterns of the names of tests, "file::test[case]".
 SLOW = (
+    "test_fit_begin::test_an_ordinary_fit_says_nothing",
+    "test_fit_distribute::test_two_devices_make_the_mean_of_their_updates",
+    "test_package::test_the_installed_wheel_has_all_that_was_put_into_it",
     "test_baselines_learn::test_pca_on_mnist",
     "test_docstrings::test_example?keras_learned_rule.data.text.*",
     "test_docstrings::test_example?keras_learned_rule.data.tfds_images.*",
