@@ -52,7 +52,7 @@ def slow(backend):
     return pytest.param(backend, marks=marks)
 
 
-@pytest.mark.parametrize("backend", map(slow, BACKENDS))
+@pytest.mark.parametrize("backend", [slow(name) for name in BACKENDS])
 def test_what_fit_promises(backend):
     assert not failures(backend, SLOW)
 

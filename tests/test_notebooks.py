@@ -50,7 +50,7 @@ def slow(source):
     return pytest.param(source, id=source.stem, marks=marks)
 
 
-@pytest.mark.parametrize("source", map(slow, SOURCES))
+@pytest.mark.parametrize("source", [slow(path) for path in SOURCES])
 def test_a_notebook_runs(source, tmp_path, monkeypatch):
     papermill = pytest.importorskip("papermill", reason="needs papermill: pip install papermill")
     pytest.importorskip("ipykernel", reason="needs ipykernel: pip install ipykernel")
