@@ -20,7 +20,7 @@ def dense(name="dense"):
 
 
 def names_seen(layer, seen):
-    def watcher(layer, call, args, kwargs):
+    def watcher(layer, number, call, args, kwargs):
         seen.append(layer.name)
         return call(*args, **kwargs)
 
@@ -52,7 +52,7 @@ def test_an_error_inside_gives_the_layer_back():
 def test_threads_see_their_own_calls_alone():
     layer, outer, inner = dense(), [], []
 
-    def watcher(layer, call, args, kwargs):
+    def watcher(layer, number, call, args, kwargs):
         if not outer:
             outer.append(layer.name)
             thread = threading.Thread(target=names_seen, args=(layer, inner))

@@ -1,7 +1,5 @@
 """A chain of Dense layers under a rule with a neuron network, which sends deltas down."""
 
-import collections
-
 import keras
 from keras import layers, ops
 
@@ -48,23 +46,22 @@ class _Factors:
 
     def __init__(self, warm, scaled):
         self._warm, self._scaled = warm, scaled
-        self._numbers, self._factors = collections.Counter(), {}
+        self._factors = {}
         self._wanted = {(id(layer), number) for way in scaled for layer, number in way}
         self.layers = [*warm.layers, *(layer for way in scaled for layer, _ in way)]
 
-    def call(self, step, layer, call, args, kwargs):
+    def call(self, step, layer, number, call, args, kwargs):
         """See `WarmMomentum`."""
-        key = id(layer), self._numbers[id(layer)]
-        self._numbers[id(layer)] += 1
+        key = id(layer), number
         if key not in self._wanted:
-            return self._warm.call(step, layer, call, args, kwargs)
+            return self._warm.call(step, layer, number, call, args, kwargs)
         x = keras.tree.flatten((args, kwargs))[0]
         if isinstance(layer, layers.BatchNormalization):
             gamma = layer.gamma
             # Not by `*`: mixed precision leaves variables in float32.
             factor = None if gamma is None else ops.multiply(ops.sign(gamma), ops.ones_like(x))
             self._factors[key] = factor
-            return self._warm.call(step, layer, call, args, kwargs)
+            return self._warm.call(step, layer, number, call, args, kwargs)
         # The mask cannot be read off the output, where units that are zero are dropped, too.
         self._factors[key] = call(ops.ones_like(x), training=kwargs.get("training"))
         return x * self._factors[key]

@@ -40,12 +40,13 @@ class WarmMomentum:
         ]
         self._own = {id(layer): layer.momentum for layer in self.layers}
 
-    def call(self, step, layer, call, args, kwargs):
+    def call(self, step, layer, number, call, args, kwargs):
         """Makes a call of a layer.
 
         Args:
             step: Scalar integer tensor, the number of the batch.
             layer: A Keras layer, with moving statistics or without.
+            number: See `watched`; all calls are alike.
             call: Its `call`.
             args: Positional arguments.
             kwargs: Keyword arguments.
@@ -53,6 +54,7 @@ class WarmMomentum:
         Returns:
             The output of the layer.
         """
+        del number
         own = self._own.get(id(layer))
         if own is None:
             return call(*args, **kwargs)

@@ -1,6 +1,5 @@
 """Takes the examples of all sites out of one forward pass of the model."""
 
-import collections
 from typing import Any, NamedTuple
 
 import keras
@@ -48,7 +47,7 @@ def watch(model, sites, warm, x, limit, seed, step):
     Returns:
         List of `Seen`, one a site.
     """
-    watcher = _Watcher(model, sites, warm, limit, seed, step)
+    watcher = _Watcher(sites, warm, limit, seed, step)
     with watched(watcher.layers, watcher):
         model(x, training=True)
     watcher.finish()
@@ -58,16 +57,14 @@ def watch(model, sites, warm, x, limit, seed, step):
 class _Watcher:
     """Sees the calls of layers; see `watched`."""
 
-    def __init__(self, model, sites, warm, limit, seed, step):
+    def __init__(self, sites, warm, limit, seed, step):
         self._warm = warm
         self._limit, self._seed, self._step = limit, seed, step
         self._frozen = {id(layer) for layer in sites.frozen}
-        self._numbers = collections.Counter()
         self._use, self._norm, self._calls = {}, {}, {}
         self._masks, self._later = Masks(), []
-        around = _around(model, sites)
-        self._around = {id(layer) for layer in around}
-        self.layers = [*sites.frozen, *warm.layers, *around]
+        self._around = {id(layer) for layer in sites.around}
+        self.layers = [*sites.frozen, *warm.layers, *sites.around]
         for site in sites.learning:
             self.layers.append(site.kind.layer)
             for use in site.uses:
@@ -78,14 +75,13 @@ class _Watcher:
                     self._norm[id(layer), number] = key
                     self.layers.append(layer)
 
-    def __call__(self, layer, call, args, kwargs):
-        key = id(layer), self._numbers[id(layer)]
-        self._numbers[id(layer)] += 1
+    def __call__(self, layer, number, call, args, kwargs):
+        key = id(layer), number
         if id(layer) in self._frozen and "training" in kwargs:
             kwargs = {**kwargs, "training": False}
         if id(layer) in self._around:
             self._masks.remember((args, kwargs))
-        output = self._warm.call(self._step, layer, call, args, kwargs)
+        output = self._warm.call(self._step, layer, number, call, args, kwargs)
         if key in self._use:
             self._record(key, *self._use[key], keras.tree.flatten((args, kwargs))[0], output)
         if key in self._norm:
@@ -108,16 +104,6 @@ class _Watcher:
     def calls(self, site):
         """`SiteCall` of every use of a site."""
         return [self._calls[id(site.kind.layer), use.number] for use in site.uses]
-
-
-def _around(model, sites):
-    """Layers of the model that sites are parts of."""
-    inside = {id(site.kind.layer) for site in sites.learning}
-    return [
-        layer
-        for layer in model._flatten_layers(include_self=False)
-        if any(id(part) in inside for part in layer._flatten_layers(include_self=False))
-    ]
 
 
 def _seen(site, calls):

@@ -30,12 +30,14 @@ class Sites:
         learning: Tuple of `Site`, in the order in which the model calls them.
         left: Dict from a layer that has weights of its own, and stays as it is, to the reason.
         frozen: Tuple of layers that run in inference mode, so that random ones change nothing.
+        around: Tuple of layers that what learns is part of, such as an attention.
         traced: `Trace` of the model.
     """
 
     learning: tuple[Site, ...]
     left: dict[Any, str]
     frozen: tuple
+    around: tuple
     traced: Trace
 
 
@@ -91,7 +93,15 @@ def find_sites(model, inputs, freeze=()):
         taken.add(learning[-1].norm)
     left |= _further_norms(found, taken)
     left |= _others(weighted, taken.union(left, found))
-    return Sites(tuple(learning), left, frozen, traced)
+    return Sites(tuple(learning), left, frozen, _around(model, found), traced)
+
+
+def _around(model, learning):
+    return tuple(
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if any(part in learning for part in layer._flatten_layers(include_self=False))
+    )
 
 
 def _further_norms(found, known):

@@ -1,5 +1,6 @@
 """Watches the calls of layers while a model runs: their `call` is replaced for that time."""
 
+import collections
 import contextlib
 import threading
 
@@ -16,13 +17,14 @@ def watched(layers, watcher):
 
     Args:
         layers: Keras layers or operations.
-        watcher: `watcher(layer, call, args, kwargs)` makes the call and returns its output.
+        watcher: `watcher(layer, number, call, args, kwargs)` makes the call and returns its output;
+            `number` is how many calls of the layer came before within the block.
     """
     layers = list({id(layer): layer for layer in layers}.values())
     with _lock:
         for layer in layers:
             _install(layer)
-    outer, _watching.now = getattr(_watching, "now", None), watcher
+    outer, _watching.now = getattr(_watching, "now", None), _Numbered(watcher)
     try:
         yield
     finally:
@@ -30,6 +32,19 @@ def watched(layers, watcher):
         with _lock:
             for layer in layers:
                 _remove(layer)
+
+
+class _Numbered:
+    """Counts the calls of each layer for a watcher."""
+
+    def __init__(self, watcher):
+        self._watcher = watcher
+        self._numbers = collections.Counter()
+
+    def __call__(self, layer, call, args, kwargs):
+        number = self._numbers[id(layer)]
+        self._numbers[id(layer)] += 1
+        return self._watcher(layer, number, call, args, kwargs)
 
 
 def _install(layer):

@@ -1,6 +1,5 @@
 """The calls that a model makes in one forward pass, and which of them passes what to which."""
 
-import collections
 import contextlib
 import functools
 from typing import Any, NamedTuple
@@ -122,7 +121,6 @@ class _Recorder:
         self.found = Trace([], set(), set(), set())
         # As long as a tensor is kept no other can have its id.
         self._kept = []
-        self._numbers = collections.Counter()
         self._sources = {}
         self._outputs = []
 
@@ -134,9 +132,8 @@ class _Recorder:
         self.found.hidden.update(id(layer) for layer, own in self._outputs if not _in_reach(own))
         return output
 
-    def __call__(self, layer, call, args, kwargs):
-        number, begin = self._numbers[id(layer)], len(self.found.calls)
-        self._numbers[id(layer)] += 1
+    def __call__(self, layer, number, call, args, kwargs):
+        begin = len(self.found.calls)
         output = call(*args, **kwargs)
         self._kept.append((args, kwargs, output))
         if kind_of(layer):
