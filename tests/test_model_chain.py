@@ -5,7 +5,7 @@ import keras
 import pytest
 from keras import layers
 
-from keras_learned_rule.fit.binding import read_network
+from keras_learned_rule.fit.reading import read_network
 from keras_learned_rule.model.chain import scaled_on_the_way
 from keras_learned_rule.model.inputs import model_inputs
 from keras_learned_rule.model.sites import find_sites

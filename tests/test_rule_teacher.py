@@ -10,7 +10,7 @@ import rule_cases as cases
 import tensorflow as tf
 from keras import ops
 
-from keras_learned_rule.fit.binding import read_network
+from keras_learned_rule.fit.reading import read_network
 from keras_learned_rule.rule.mlp import init_mlp_state, mlp_plan
 from keras_learned_rule.rule.scaling import standardize
 from keras_learned_rule.rule.signals import LayerSignals

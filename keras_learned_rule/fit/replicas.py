@@ -29,6 +29,11 @@ def mean_over_replicas(tensors, counts):
     )
 
 
+def all_replicas(flag):
+    """Whether the scalar bool tensor `flag` is true on every replica."""
+    return ops.logical_not(any_replica(ops.logical_not(flag)))
+
+
 def any_replica(flag):
     """Whether the scalar bool tensor `flag` is true on any replica."""
     backend = backends.current()

@@ -9,7 +9,7 @@ from keras import ops
 from keras_learned_rule.fit import backends
 from keras_learned_rule.fit.binding import RuleBinding
 from keras_learned_rule.fit.guard import MINIMUM_BATCH
-from keras_learned_rule.fit.replicas import any_replica, mean_over_replicas
+from keras_learned_rule.fit.replicas import all_replicas, any_replica, mean_over_replicas
 from keras_learned_rule.fit.stateless import stateless
 from keras_learned_rule.hints import Tensor, Tensors
 
@@ -125,9 +125,9 @@ def _step(binding, x):
     enough = ops.shape(keras.tree.flatten(x)[0])[0] >= MINIMUM_BATCH
     after, moved = mean_over_replicas((proposal.after, proposal.statistics), enough)
     applied = binding.guard.admit(
-        even=ops.logical_not(any_replica(ops.logical_not(even))),
+        even=all_replicas(even),
         enough=any_replica(enough),
-        clean_batch=ops.logical_not(any_replica(ops.logical_not(_all_finite(x)))),
+        clean_batch=all_replicas(_all_finite(x)),
         finite_update=_all_finite((after, moved)),
         step=step,
     )
@@ -136,9 +136,10 @@ def _step(binding, x):
     # Not simply 1: where TensorFlow runs ahead of the end of the data, that would still be added.
     memory.steps_done.assign_add(ops.cast(binding.guard.healthy(), memory.steps_done.dtype))
     turns = [turn(old["w"], new["w"]) for old, new in zip(proposal.before, after, strict=True)]
+    sizes = ops.stack(turns)
     logs = {
-        "update_size": ops.mean(ops.stack(turns)),
-        "update_sizes": ops.stack(turns),
+        "update_size": ops.mean(sizes),
+        "update_sizes": sizes,
         "effective_rank": effective_rank(proposal.embedding),
     }
     logs = {name: ops.where(applied, value, 0.0) for name, value in logs.items()}

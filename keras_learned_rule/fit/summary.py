@@ -6,8 +6,8 @@ from keras import activations
 from rich.console import Console
 from rich.table import Table
 
-from keras_learned_rule.fit.binding import positions_limit, read_network
 from keras_learned_rule.fit.layer_sizes import path_in
+from keras_learned_rule.fit.reading import positions_limit, read_network
 from keras_learned_rule.fit.replay import resolve_replay
 from keras_learned_rule.fit.step_memory import (
     mebibytes,

@@ -7,15 +7,15 @@ class NetworkVariables:
     """Reads and writes the arrays of the layers that learn.
 
     Args:
-        units: What learns: `Site` in the order of the rule's state.
+        sites: Tuple of `Site`, in the order of the rule's state.
         memory: Dict from the name of an array of the rule's state, such as "v", to the variables
             that hold it, one a site; what the model itself has not.
         teacher: The variables that hold a teacher's state, in the form of that state; empty where
             there is none.
     """
 
-    def __init__(self, units, memory, teacher):
-        self._units = units
+    def __init__(self, sites, memory, teacher):
+        self._sites = sites
         self._memory = memory
         self._teacher = teacher
 
@@ -25,7 +25,7 @@ class NetworkVariables:
         Returns:
             The rule's state; see `unsupervised_update`.
         """
-        state = tuple(_layer_state(unit) for unit in self._units)
+        state = tuple(_layer_state(site) for site in self._sites)
         for name, variables in self._memory.items():
             for layer, variable in zip(state, variables, strict=True):
                 layer[name] = ops.copy(variable)
@@ -43,10 +43,10 @@ class NetworkVariables:
             state: As `read` returns it.
             applied: Scalar bool tensor; if false nothing changes.
         """
-        for unit, layer in zip(self._units, state, strict=True):
-            assign_if(applied, unit.kernel, unit.as_kernel(layer["w"]))
-            if unit.bias is not None:
-                assign_if(applied, unit.bias, ops.reshape(layer["b"], unit.bias.shape))
+        for site, layer in zip(self._sites, state, strict=True):
+            assign_if(applied, site.kernel, site.as_kernel(layer["w"]))
+            if site.bias is not None:
+                assign_if(applied, site.bias, ops.reshape(layer["b"], site.bias.shape))
         for name, variables in self._memory.items():
             for variable, layer in zip(variables, state, strict=True):
                 assign_if(applied, variable, layer[name])
@@ -55,14 +55,14 @@ class NetworkVariables:
                 assign_if(applied, variable, layer[name])
 
 
-def _layer_state(unit):
+def _layer_state(site):
     # Copies: converting a variable gives the variable itself, with whatever it is assigned later.
-    kernel = unit.kernel_matrix()
-    bias = ops.zeros_like(kernel[0]) if unit.bias is None else ops.copy(unit.bias)
+    kernel = site.kernel_matrix()
+    bias = ops.zeros_like(kernel[0]) if site.bias is None else ops.copy(site.bias)
     # The projections of attention have an axis of heads.
     state = {"w": kernel, "b": ops.reshape(bias, (-1,))}
-    if unit.gamma is not None:
-        state["gain"] = ops.copy(unit.gamma)
+    if site.gamma is not None:
+        state["gain"] = ops.copy(site.gamma)
     return state
 
 
