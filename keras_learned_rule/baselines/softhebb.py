@@ -1,4 +1,4 @@
-"""SoftHebb: soft winner-take-all plasticity, the best known fixed local rule of convolutions."""
+"""SoftHebb: soft winner-take-all plasticity, a fixed local rule of convolutional networks."""
 
 from collections.abc import Sequence
 

@@ -7,8 +7,8 @@ import numpy as np
 from keras_learned_rule.baselines.fixed_rule import fixed_rule
 from keras_learned_rule.experiments import methods
 from keras_learned_rule.experiments.figures import curves, percent
-from keras_learned_rule.experiments.groups import groups_of
-from keras_learned_rule.experiments.report import gain_and_error, mean_and_error, table
+from keras_learned_rule.experiments.groups import data_of, groups_of
+from keras_learned_rule.experiments.report import accuracy_table, gain_and_error, mean_and_error
 from keras_learned_rule.experiments.scores import READOUTS, SHOTS, SPLITS
 from keras_learned_rule.experiments.setting import fingerprint
 from keras_learned_rule.experiments.tasks import TITLES
@@ -125,11 +125,6 @@ def scores_of(results, data, readout):
     return found
 
 
-def data_of(results):
-    """The data sets in the results, in their order."""
-    return list(dict.fromkeys(name.split("/")[0] for name in results))
-
-
 def tables(results):
     """Markdown: a table for each data set and readout."""
     parts = []
@@ -137,12 +132,9 @@ def tables(results):
         for readout in READOUTS:
             by_method = scores_of(results, data, readout)
             shots = sorted({k for scores in by_method.values() for k in scores})
-            body = [
-                [ROWS[method], *(mean_and_error(scores.get(k, [])) for k in shots)]
-                for method, scores in by_method.items()
-            ]
+            rows = {ROWS[method]: scores for method, scores in by_method.items()}
             title = f"{TITLES[data]}, {readout} readout"
-            parts.append(table([title, *(f"{k} a class" for k in shots)], body))
+            parts.append(accuracy_table(title, rows, {k: f"{k} a class" for k in shots}))
     return "\n\n".join(parts)
 
 

@@ -123,24 +123,26 @@ def groups(
         "softhebb": _of_start(hebb, softhebb, readout),
     }
 
-    def of_networks(*names):
-        return {
-            f"{network} {name}": (settings, functools.partial(prepare, network))
-            for name in names
-            for settings, prepare in [of_network[name]]
-            for network in networks
-        }
-
     # The claim first: a run that is cut short has the rule and random weights on all data.
     plans = {
-        **of_networks("random", "rule"),
+        **_of_networks(networks, of_network, "random", "rule"),
         "kmeans": (
             {**readout, "centroids": centroids},
             functools.partial(_of_kmeans, centroids, readout),
         ),
-        **of_networks("backprop", "softhebb"),
+        **_of_networks(networks, of_network, "backprop", "softhebb"),
     }
     return groups_of(plans, data_sets, tests, seeds, setting.data_dir)
+
+
+def _of_networks(networks, methods_of, *names):
+    """The named methods on every network."""
+    return {
+        f"{network} {name}": (settings, functools.partial(prepare, network))
+        for name in names
+        for settings, prepare in [methods_of[name]]
+        for network in networks
+    }
 
 
 def _of_start(start, settings, readout):

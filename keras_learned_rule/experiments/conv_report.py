@@ -7,7 +7,13 @@ class to accuracy.
 import numpy as np
 
 from keras_learned_rule.experiments.figures import curves, percent
-from keras_learned_rule.experiments.report import gain_and_error, mean_and_error, table
+from keras_learned_rule.experiments.groups import data_of
+from keras_learned_rule.experiments.report import (
+    accuracy_table,
+    gain_and_error,
+    mean_and_error,
+    table,
+)
 from keras_learned_rule.experiments.tasks import TITLES
 
 # Stands for a linear probe on many labels, in place of a number of labels a class.
@@ -19,11 +25,6 @@ _SOFTMAX = "softmax"
 def rows_of(results):
     """The rows in the results, in their order."""
     return list(dict.fromkeys(name.split("/")[1] for name in results))
-
-
-def data_of(results):
-    """The data sets in the results, in their order."""
-    return list(dict.fromkeys(name.split("/")[0] for name in results))
 
 
 def scores_of(results, data, row, readout):
@@ -60,17 +61,13 @@ def accuracies(results, rows, readouts):
     for data in data_of(results):
         for readout in readouts:
             by_row = {
-                title: scores
+                title: {k: [*values.values()] for k, values in scores.items()}
                 for row, title in rows.items()
                 if (scores := scores_of(results, data, row, readout))
             }
-            counts = _counts(by_row.values())
-            body = [
-                [title, *(mean_and_error([*scores.get(k, {}).values()]) for k in counts)]
-                for title, scores in by_row.items()
-            ]
+            columns = {k: _column(k) for k in _counts(by_row.values())}
             suffix = f", {readout}" if len(readouts) > 1 else ""
-            parts.append(table([f"{TITLES[data]}{suffix}", *map(_column, counts)], body))
+            parts.append(accuracy_table(f"{TITLES[data]}{suffix}", by_row, columns))
     return "\n\n".join(parts)
 
 

@@ -1,4 +1,7 @@
-"""The groups of cells of an experiment that runs several methods on several data sets."""
+"""The groups of cells of an experiment that runs several methods on several data sets.
+
+They are named "data set/method".
+"""
 
 import functools
 
@@ -35,3 +38,8 @@ def groups_of(methods, data_sets, tests, seeds, data_dir):
         for name, (settings, prepare) in methods.items()
         for data, source in sources.items()
     ]
+
+
+def data_of(results):
+    """The data sets in results, as `CellStore.results` returns them, in their order."""
+    return list(dict.fromkeys(name.split("/")[0] for name in results))

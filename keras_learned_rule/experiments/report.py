@@ -65,6 +65,32 @@ def gain_and_error(ours, theirs):
     return f"{gain.mean():+.1f}{error}"
 
 
+def accuracy_table(title, by_row, columns):
+    """A markdown table of means and standard errors.
+
+    Args:
+        title: str, head of the first column.
+        by_row: dict from the name of a row to a dict from a column to a list over seeds.
+        columns: dict from columns to their heads.
+
+    Returns:
+        A str; a dash where nothing was measured.
+
+    Example:
+    ```python
+    from keras_learned_rule.experiments.report import accuracy_table
+
+    text = accuracy_table("MNIST", {"rule": {10: [0.5, 0.6]}}, {10: "10 a class"})
+    assert text.endswith("| rule | 55.0 ± 5.0 |")
+    ```
+    """
+    body = [
+        [name, *(mean_and_error(values.get(column, [])) for column in columns)]
+        for name, values in by_row.items()
+    ]
+    return table([title, *columns.values()], body)
+
+
 def table(header, rows):
     """A markdown table.
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_learned_rule.fit.chosen_penalty import ridge_chosen
-from keras_learned_rule.fit.readout import class_mean_accuracy, few_shot_accuracy
+from keras_learned_rule.fit.readout import class_mean_accuracy, few_shot_accuracy, standardised
 
 READOUTS = ("ridge", "logistic")
 SHOTS = (1, 3, 5, 10, 30)
@@ -93,9 +93,7 @@ def probe_accuracy(features, y, features_test, y_test):
     assert probe_accuracy(np.eye(3)[y], y, np.eye(3), np.arange(3)) == 1.0
     ```
     """
-    mean, deviation = features.mean(axis=0), features.std(axis=0)
-    deviation[deviation <= 1e-6 * deviation.max()] = np.inf
-    known, unknown = ((f - mean) / deviation for f in (features, features_test))
+    known, unknown = standardised(features, features_test)
     classes, index = np.unique(y, return_inverse=True)
     predicted, _ = ridge_chosen(known[None], index[None], unknown[None])
     return rounded(class_mean_accuracy(y_test, classes[predicted[0]]))

@@ -238,13 +238,13 @@ def _chosen_predictions(readout, features, y, splits):
     predict = ridge_chosen if readout == "ridge" else logistic_chosen
     labels = labelled_classes(y)
     classes = np.searchsorted(labels, y)
-    parts = [_standardised(features[train], features[test]) for train, test in splits]
+    parts = [standardised(features[train], features[test]) for train, test in splits]
     train, test = (np.stack(arrays) for arrays in zip(*parts, strict=True))
     return labels[predict(train, classes[[rows for rows, _ in splits]], test)[0]]
 
 
 def _ridge_labels(train, y_train, test):
-    train, test = _standardised(train, test)
+    train, test = standardised(train, test)
     labels = np.unique(y_train)
     targets = (y_train[:, None] == labels).astype(np.float64)
     kernel, bias = ridge_readout(train, targets, _RIDGE_PENALTY * len(train))
@@ -254,11 +254,30 @@ def _ridge_labels(train, y_train, test):
 def _logistic_labels(train, y_train, test):
     from sklearn.linear_model import LogisticRegression
 
-    train, test = _standardised(train, test)
+    train, test = standardised(train, test)
     return LogisticRegression(max_iter=1000).fit(train, y_train).predict(test)
 
 
-def _standardised(train, test):
+def standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Standardises features by those of the labelled examples.
+
+    Args:
+        train: float array `[n, features]`.
+        test: float array `[m, features]`.
+
+    Returns:
+        Both, minus the mean of `train`, over its standard deviation. Features that are constant in
+        `train` become 0.
+
+    Example:
+    ```python
+    import numpy as np
+    from keras_learned_rule.fit.readout import standardised
+
+    train, test = standardised(np.array([[0.0], [4.0]]), np.array([[6.0]]))
+    assert train.tolist() == [[-1.0], [1.0]] and test.tolist() == [[2.0]]
+    ```
+    """
     mean, deviation = train.mean(axis=0), train.std(axis=0)
     # A feature that is constant but for rounding would be blown up into noise.
     deviation[deviation <= 1e-6 * deviation.max()] = np.inf
