@@ -7,13 +7,13 @@ which all take turns, in one process.
 """
 
 import os
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
+from turns import measure
 
 from keras_learned_rule import RuleBinding, learned_rule_step
 from keras_learned_rule.experiments.networks import BASE_WIDTHS, base_model
@@ -23,7 +23,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_integer("threads", 0, "Threads of TensorFlow; 0 for all.", lower_bound=0)
 flags.DEFINE_integer("rounds", 25, "Rounds.", lower_bound=1)
 
-INPUTS, BATCH, STEPS_A_ROUND = 196, 128, 10
+INPUTS, BATCH = 196, 128
 SMALL = (32, 32, 32, 32, 32)
 CASES = {
     "base model": ("compact", BASE_WIDTHS),
@@ -33,17 +33,10 @@ CASES = {
 
 
 def compiled(rule, widths, x, jit_compile):
-    """A function that makes the steps of a round, traced already."""
+    """A step as a function without arguments."""
     binding = RuleBinding(base_model(INPUTS, widths), rule, total_steps=10**6)
     step = tf.function(learned_rule_step, jit_compile=jit_compile)
-
-    def steps():
-        for _ in range(STEPS_A_ROUND):
-            logs = step(binding, x)
-        float(logs["applied"])
-
-    steps()
-    return steps
+    return lambda: step(binding, x)
 
 
 def main(_):
@@ -55,13 +48,7 @@ def main(_):
         for name, case in CASES.items()
         for jit in (False, True)
     }
-    times = {key: [] for key in runs}
-    for _ in range(FLAGS.rounds):
-        for key, steps in runs.items():
-            start = time.perf_counter()
-            steps()
-            times[key].append(1e3 * (time.perf_counter() - start) / STEPS_A_ROUND)
-    medians = {key: f"{np.median(values):.1f}" for key, values in times.items()}
+    medians = {key: f"{1e3 * wall:.1f}" for key, (wall, _) in measure(runs, FLAGS.rounds).items()}
     rows = [(name, medians[name, False], medians[name, True]) for name in CASES]
     print(table(["a step in ms", "without XLA", "with XLA"], rows))
 

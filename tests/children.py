@@ -19,6 +19,12 @@ def start(backend, environment=(), **settings):
     return start_script("meta_child.py", settings, backend, environment)
 
 
+def environment_of(backend, more=()):
+    """The environment of a child process, in which the tests can be imported."""
+    own = {"KERAS_BACKEND": backend, "PYTHONPATH": PATHS, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return {**os.environ, **own, **dict(more)}
+
+
 # Runs a script as if there were no TensorFlow: any import of it is an error.
 _WITHOUT_TENSORFLOW = """
 import runpy, sys
@@ -30,13 +36,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 def start_script(script, argument, backend, environment=(), tensorflow=True):
     """A child process of a script among the tests, which gets its argument as json."""
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": backend,
-        "PYTHONPATH": PATHS,
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        **dict(environment),
-    }
+    environment = environment_of(backend, environment)
     prefix = [] if tensorflow else ["-c", _WITHOUT_TENSORFLOW]
     command = [sys.executable, *prefix, str(TESTS / script), json.dumps(argument)]
     pipe = subprocess.PIPE
@@ -53,9 +53,8 @@ def finish(process):
 def report_of_jax(program):
     """The last line of output, as json, of a program that runs on the JAX backend."""
     pytest.importorskip("jax", reason="needs jax: pip install jax")
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": PATHS}
     command = [sys.executable, "-c", program]
-    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    result = subprocess.run(command, capture_output=True, text=True, env=environment_of("jax"))
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])
 

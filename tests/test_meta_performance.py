@@ -1,11 +1,6 @@
 """Rematerialisation changes the memory and not the meta-gradient; nothing is traced twice."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
+import children
 import numpy as np
 import pytest
 import rule_cases
@@ -17,19 +12,12 @@ from keras_learned_rule.meta.problem import Problem
 from keras_learned_rule.meta.tasks import TaskSpec
 from keras_learned_rule.meta.unroll import InnerData, unroll
 
-CHILD = Path(__file__).with_name("remat_child.py")
-
 
 @pytest.fixture(scope="module")
 def report():
     """What `remat_child.py` found out on JAX."""
     pytest.importorskip("jax")
-    paths = os.pathsep.join([str(CHILD.parent.parent), str(CHILD.parent)])
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": paths}
-    command = [sys.executable, str(CHILD)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return children.finish(children.start_script("remat_child.py", {}, "jax"))
 
 
 @pytest.mark.slow

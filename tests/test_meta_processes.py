@@ -1,6 +1,5 @@
 """A run of two processes: what it leaves, and what happens when one of them is killed."""
 
-import os
 import subprocess
 import sys
 import time
@@ -38,7 +37,7 @@ def started(run_dir, backend, others=("", "")):
     return [
         subprocess.Popen(
             command(run_dir, BINDINGS + [other] * bool(other)),
-            env={**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": children.PATHS, **own},
+            env=children.environment_of(backend, own),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -2,11 +2,8 @@
 
 import functools
 import importlib.util
-import json
-import os
-import subprocess
-import sys
 
+import children
 import keras
 import numpy as np
 import pytest
@@ -125,14 +122,7 @@ print(json.dumps(found))
 
 @pytest.mark.slow
 def test_jax_lowers_all_of_it_for_tpus():
-    pytest.importorskip("jax", reason="needs jax: pip install jax")
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": paths}
-    result = subprocess.run(
-        [sys.executable, "-c", JAX], capture_output=True, text=True, env=environment
-    )
-    assert result.returncode == 0, result.stderr
-    for name, module in json.loads(result.stdout.splitlines()[-1]).items():
+    for name, module in children.report_of_jax(JAX).items():
         assert "f32>" in module, name
         for word in ("f64>", "callback", "stablehlo.send", "infeed", "outfeed", "<?"):
             assert word not in module, name

@@ -87,6 +87,11 @@ class Engine:
         """
         raise NotImplementedError
 
+    @property
+    def alone(self):
+        """Whether all replicas are in this process."""
+        return len(self.local_replicas) == self.replicas
+
     def lost_process(self, error):
         """Whether an exception means that another process of the run has ended."""
         del error

@@ -126,8 +126,7 @@ class JaxEngine(Engine):
         )
 
     def lost_process(self, error):
-        alone = len(self.local_replicas) == self.replicas
-        known = isinstance(error, jax.errors.JaxRuntimeError) and not alone
+        known = isinstance(error, jax.errors.JaxRuntimeError) and not self.alone
         return known and any(sign in str(error) for sign in SIGNS_OF_A_LOST_PROCESS)
 
     def least(self, number):

@@ -146,11 +146,10 @@ class TensorFlowEngine(Engine):
         return self._strategy.run(function, args=trees)
 
     def lost_process(self, error):
-        alone = len(self.local_replicas) == self.replicas
-        return isinstance(error, SIGNS_OF_A_LOST_PROCESS) and not alone
+        return isinstance(error, SIGNS_OF_A_LOST_PROCESS) and not self.alone
 
     def least(self, number):
-        if len(self.local_replicas) == self.replicas:
+        if self.alone:
             return number
         # Strategies sum over replicas: each puts its number in a place of its own.
         places = number * np.eye(self.replicas, dtype="int32")[list(self.local_replicas)]
