@@ -67,7 +67,8 @@ def test_a_run_goes_on_after_one_of_its_processes_was_killed(tmp_path, backend):
     both[1].kill()
     (_, error, status), _ = ended(both)
     assert status == 1
-    assert "\nLostProcessError: All processes of a run must" in error
+    message = "LostProcessError: All processes of a run must"
+    assert any(line.startswith(message) for line in error.splitlines()), error
     again = ended(started(tmp_path / "killed", backend))
     assert [result[-1] for result in again] == [0, 0], again
     assert all("Continuing" in out for out, _, _ in again)
