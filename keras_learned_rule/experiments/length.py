@@ -61,9 +61,9 @@ def length(
     base = {"steps": base_steps, "batch": base_batch, "ratio": 1, "replay": "auto"}
     cases = [
         *(("steps", n, {"steps": n}) for n in steps),
+        *(("ratio", n, {"ratio": n}) for n in ratios),
         *(("batch", n, {"batch": n}) for n in batches),
         *(("examples", n, {"batch": n, "steps": max(1, examples // n)}) for n in batches),
-        *(("ratio", n, {"ratio": n}) for n in ratios),
     ]
     # Larger batches are not filled up anyway.
     cases += [

@@ -132,7 +132,8 @@ class Loop:
     """
 
     def __init__(self, step, batch):
-        self._step, self._batch = step, batch
+        # AutoGraph is for the loop; for what a step calls it would take longer than all else.
+        self._step, self._batch = tf.autograph.experimental.do_not_convert(step), batch
         self._run = tf.function(self._steps)
 
     def __call__(self, x, first, last, seed):

@@ -169,10 +169,14 @@ def meta_trained(x, y, steps, permute, seed, ways=WAYS):
     table = tf.constant([np.flatnonzero(y == label)[:least] for label in np.unique(y)])
     images = tf.constant(x)
 
+    @tf.autograph.experimental.do_not_convert
+    def train(step):
+        network.train_step(_episode(images, table, ways, permute, tf.stack([seed, step])))
+
     @tf.function
     def run():
         for step in tf.range(steps):
-            network.train_step(_episode(images, table, ways, permute, tf.stack([seed, step])))
+            train(step)
 
     run()
     return encoder

@@ -60,8 +60,7 @@ def learned_rule_step(binding: RuleBinding, x: Tensor) -> Tensors:
     _bound(binding)
     backend = backends.current()
     backend.check_traced(x, binding.memory.steps_done)
-    with backend.without_gradients():
-        return _step(binding, binding.input.batch(x))
+    return backend.make_step(_step, binding, x)
 
 
 def stateless_learned_rule_step(
@@ -117,7 +116,7 @@ def _bound(binding):
 
 
 def _step(binding, x):
-    x, even = _even(x)
+    x, even = _even(binding.input.batch(x))
     rule, memory, network = binding.rule, binding.memory, binding.network
     step, rate = ops.copy(memory.steps_done), binding.learning_rate()
     theta = {name: ops.convert_to_tensor(array) for name, array in rule.theta.items()}

@@ -45,6 +45,11 @@ class TensorFlowBackend(Backend):
         """See `Backend`."""
         return tf.distribute.get_replica_context().all_reduce("SUM", tensor)
 
+    def make_step(self, step, *arguments):
+        """See `Backend`."""
+        # As in Keras' own steps: AutoGraph would take most of the time of tracing, and for nothing.
+        return tf.autograph.experimental.do_not_convert(step)(*arguments)
+
     def rows(self, variable, rows):
         """See `Backend`."""
         return tf.gather(variable.value, rows)

@@ -8,9 +8,10 @@ from keras_learned_rule.fit.backends.base import Backend
 class TorchBackend(Backend):
     """See `Backend`."""
 
-    def without_gradients(self):
+    def make_step(self, step, *arguments):
         """See `Backend`."""
-        return torch.no_grad()
+        with torch.no_grad():
+            return step(*arguments)
 
     def put_rows(self, variable, rows, values):
         """See `Backend`."""
