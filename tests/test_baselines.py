@@ -13,6 +13,7 @@ from keras_learned_rule.baselines.side_by_side import side_by_side
 from keras_learned_rule.baselines.supervised import supervised_accuracy
 from keras_learned_rule.baselines.supervised_learner import SupervisedLearner
 from keras_learned_rule.data.digits import digits_split
+from keras_learned_rule.experiments.networks import base_model
 from keras_learned_rule.fit.readout import few_shot_accuracy
 
 
@@ -89,6 +90,30 @@ def test_a_learner_starts_afresh_each_time_and_traces_once(digits):
     again = learner.accuracy(model, x, y, steps=50)
     np.testing.assert_allclose(again.accuracies, first.accuracies, atol=5e-3)
     assert len(traces) == once
+
+
+def test_batch_norm_is_tested_with_statistics_of_what_was_learned_from(digits):
+    x, y = digits[2:]
+    draw = keras.initializers.GlorotUniform(seed=0)
+    layers = [keras.layers.Dense(16, kernel_initializer=draw), keras.layers.BatchNormalization()]
+    model = keras.Sequential([keras.Input((64,)), *layers])
+    # The features stay those of the start.
+    learner = SupervisedLearner(model, x, classes=10, copies=2, learning_rate=1e-12)
+    learner.accuracy(model, x, y, shots=5, steps=25)
+    norm = learner._network.layers[2].layers[2].norm
+    for copy, (train, _) in enumerate(supervised_learner.few_shot_splits(y, 5, 2, seed=0)):
+        product = layers[0](x[train]).numpy()
+        own = slice(16 * copy, 16 * copy + 16)
+        np.testing.assert_allclose(norm.moving_mean[own], product.mean(axis=0), atol=1e-4)
+        np.testing.assert_allclose(norm.moving_variance[own], product.var(axis=0), atol=1e-4)
+    assert norm.momentum == 0.99
+
+
+def test_few_steps_are_enough_to_be_tested_by(digits):
+    """At 75 steps moving statistics cost 4 points."""
+    x, y = digits[2:]
+    options = {"repeats": 5, "steps": 75, "batch_size": 64, "learning_rate": 5e-3}
+    assert supervised_accuracy(base_model(64, seed=1), x, y, **options).mean > 0.87
 
 
 def test_copies_side_by_side_compute_what_the_network_does(digits):

@@ -131,36 +131,60 @@ def test_kmeans_features_are_of_quadrants(digits):
     assert (differs > 1e-3).tolist() == [True, False, False, False]
 
 
-def test_triangle_coding_is_that_of_its_definition(digits, monkeypatch):
-    x = digits[0]
-    found = {}
+@pytest.fixture
+def found(monkeypatch):
+    """What k-means is given and returns; its centroids are the first patches."""
+    seen = {}
 
     class FirstRows:
         def __init__(self, clusters, **_):
             self.clusters = clusters
 
         def fit(self, white):
-            found["white"] = white.astype(np.float64)
-            self.cluster_centers_ = found["centroids"] = white[: self.clusters]
+            seen["white"] = white.astype(np.float64)
+            self.cluster_centers_ = seen["centroids"] = white[: self.clusters]
             return self
 
     monkeypatch.setattr("sklearn.cluster.MiniBatchKMeans", FirstRows)
-    features = kmeans.kmeans_features(x, centroids=4, size=7, patches=3000)
+    return seen
+
+
+def by_hand_whitened(x):
+    """Patches [4, n, 49] without their mean, their contrast, and mean and ZCA of drawn ones."""
     # Every image of 8 x 8 has four patches of 7 x 7, one a quadrant; all of them are whitened.
     patches = np.stack([x[:, i : i + 7, j : j + 7].reshape(-1, 49) for i in (0, 1) for j in (0, 1)])
     patches = patches.astype(np.float64) - patches.mean(axis=-1, keepdims=True)
-    patches /= np.sqrt(patches.var(axis=-1, keepdims=True) + 10 / 255**2)
+    contrast = np.sqrt(patches.var(axis=-1, keepdims=True) + 10 / 255**2)
     drawn = kmeans._contrast_normalised(
         kmeans._drawn_patches(x, 7, 3000, np.random.default_rng(0))
     ).astype(np.float64)
     values, axes = np.linalg.eigh(np.cov(drawn.T, bias=True))
-    zca = axes @ np.diag((values + 0.1) ** -0.5) @ axes.T
+    return patches, contrast, drawn, axes @ np.diag((values + 0.1) ** -0.5) @ axes.T
+
+
+def test_triangle_coding_is_that_of_its_definition(digits, found):
+    x = digits[0]
+    features = kmeans.kmeans_features(x, centroids=4, size=7, patches=3000)
+    patches, contrast, drawn, zca = by_hand_whitened(x)
     np.testing.assert_allclose(found["white"], (drawn - drawn.mean(0)) @ zca, atol=1e-3)
-    white = (patches - drawn.mean(axis=0)) @ zca
+    white = (patches / contrast - drawn.mean(axis=0)) @ zca
     distances = np.linalg.norm(white[:, :, None] - found["centroids"], axis=-1)
     expected = np.maximum(distances.mean(axis=-1, keepdims=True) - distances, 0)
     expected = expected.transpose(1, 0, 2).reshape(len(x), -1)
     np.testing.assert_allclose(features(x), expected, atol=1e-2)
+
+
+def test_filters_compare_whitened_patches_with_centroids(digits, found):
+    x = digits[0]
+    kernel = kmeans.kmeans_filters(x, filters=4, size=7, patches=3000)
+    assert kernel.shape == (7, 7, 1, 4)
+    np.testing.assert_allclose(np.linalg.norm(kernel.reshape(49, 4), axis=0), 1.0, rtol=1e-5)
+    outputs = np.moveaxis(keras.ops.conv(x.astype("float32"), kernel).numpy(), 0, 2)
+    patches, contrast, _, zca = by_hand_whitened(x)
+    expected = contrast * (patches / contrast @ zca @ found["centroids"].T)
+    outputs = outputs.reshape(expected.shape)
+    lengths = [np.linalg.norm(each, axis=(0, 1)) for each in (outputs, expected)]
+    np.testing.assert_allclose(outputs / lengths[0], expected / lengths[1], atol=1e-4)
 
 
 def test_kmeans_features_tell_digits_apart_better_than_pixels(digits):

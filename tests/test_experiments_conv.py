@@ -5,11 +5,12 @@ import pytest
 from sklearn.linear_model import RidgeClassifier
 
 from keras_learned_rule.data.digits import digits_split
-from keras_learned_rule.experiments import conv_report
+from keras_learned_rule.experiments import conv_methods, conv_report
 from keras_learned_rule.experiments.conv_networks import conv_network, embedder, of_all_layers
 from keras_learned_rule.experiments.fine_tuner import FineTuner
 from keras_learned_rule.experiments.networks import base_model
 from keras_learned_rule.experiments.scores import probe_accuracy
+from keras_learned_rule.experiments.tasks import TaskSource
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,20 @@ def test_features_of_all_layers_end_with_those_of_the_last():
     np.testing.assert_allclose(everything[:, -512:], model(x), atol=1e-5)
     first = model.layers[3](model.layers[2](model.layers[1](model.layers[0](x))))
     np.testing.assert_allclose(everything[:, :32], first[:, :4, :4].numpy().mean((1, 2)), atol=1e-5)
+
+
+def test_filters_of_kmeans_replace_those_of_the_first_layer_and_keep_their_norms():
+    source = TaskSource("digits8")
+    start = conv_network(source.shape, "c1", seed=2).get_weights()
+    model = conv_methods.kmeans_filtered(source, "c1")(2)
+    assert model.layers[1].name.startswith("conv2d")
+    first, *rest = model.get_weights()
+    for kept, own in zip(rest, start[1:], strict=True):
+        np.testing.assert_array_equal(kept, own)
+    norms = [np.linalg.norm(kernel.reshape(25, 32), axis=0) for kernel in (first, start[0])]
+    np.testing.assert_allclose(*norms, rtol=1e-5)
+    # Centroids do not see the mean of a patch; random filters do.
+    assert np.abs(first.sum(axis=(0, 1, 2))).max() < 1e-4 < np.abs(start[0].sum((0, 1, 2))).min()
 
 
 def test_the_embedder_uses_statistics_of_the_unlabelled_data():

@@ -12,8 +12,9 @@ from keras_learned_rule.rule.files import load_theta
 
 pytestmark = pytest.mark.slow
 BINDINGS = [
-    "train.updates = 40",
+    "train.updates = 20",
     "train.evaluation_steps = 5",
+    "compact_rule.terms = ('competition', 'decorrelation')",
     "train.horizon = @Horizon()",
     "Horizon.lengths = (5, 10)",
     "Horizon.truncations = (5,)",
@@ -78,7 +79,7 @@ def test_a_run_goes_on_after_one_of_its_processes_was_killed(tmp_path, backend):
         np.testing.assert_array_equal(actual[name], array, err_msg=name)
     # One log, written by one process.
     lines = (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()
-    assert sum('"meta_loss"' in line for line in lines) == 40
+    assert sum('"meta_loss"' in line for line in lines) == 20
 
 
 JOINING = """

@@ -129,10 +129,10 @@ def test_every_update_and_every_seed_draws_its_own_numbers():
 
 @pytest.mark.slow
 def test_buckets_are_drawn_for_each_update():
-    family = meta_cases.family(networks=NetworkDistribution((0, 1), (16, 48)), buckets=3, tasks=1)
+    family = meta_cases.family(networks=NetworkDistribution((0, 0), (6, 9)), buckets=2, tasks=1)
     trainer = meta_cases.trainer(family, buckets_a_update=1)
     used = [[r.bucket for r in trainer.update()] for _ in range(12)]
-    assert all(len(u) == 1 for u in used) and {u[0] for u in used} == {0, 1, 2}
+    assert all(len(u) == 1 for u in used) and {u[0] for u in used} == {0, 1}
 
 
 @pytest.mark.slow
@@ -165,7 +165,7 @@ def test_non_finite_gradients_are_skipped_counted_and_move_nothing():
 
 
 @pytest.mark.slow
-def test_five_thousand_updates_at_a_hostile_rate_leave_theta_finite():
+def test_a_thousand_updates_at_a_hostile_rate_leave_theta_finite():
     # Without sizes: a network this small would share every step between two arrays.
     rule = dataclasses.replace(meta_cases.RULE, size_aware=False)
     trainer = meta_cases.trainer(
@@ -175,7 +175,7 @@ def test_five_thousand_updates_at_a_hostile_rate_leave_theta_finite():
         learning_rate=30.0,
         horizon=Horizon((2, 4), (1,)),
     )
-    for _ in range(5000):
+    for _ in range(1000):
         trainer.update()
     theta = trainer.theta_arrays()
     assert all(np.all(np.isfinite(array)) for array in theta.values())

@@ -1,5 +1,7 @@
 """Early stopping of copies of a network that train side by side."""
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 from keras import ops
@@ -15,11 +17,14 @@ class BestWeights(keras.callbacks.Callback):
     Args:
         rows: int32 `[examples, copies]`, inputs of the model: held-out examples of each copy.
         classes: int32 `[examples, copies]`, their classes.
+        prepare: called before each look, to bring the statistics of batch norm up to date.
     """
 
-    def __init__(self, rows: np.ndarray, classes: np.ndarray) -> None:
+    def __init__(
+        self, rows: np.ndarray, classes: np.ndarray, prepare: Callable[[], None] = lambda: None
+    ) -> None:
         super().__init__()
-        self._rows, self._classes = rows, classes
+        self._rows, self._classes, self._prepare = rows, classes, prepare
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Takes the present weights for the best so far."""
@@ -30,6 +35,7 @@ class BestWeights(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Keeps the weights of the copies that got better."""
+        self._prepare()
         scores = self.model(self._rows, training=False)
         losses = ops.sparse_categorical_crossentropy(self._classes, scores, from_logits=True)
         losses = np.mean(losses, axis=0)

@@ -1,6 +1,7 @@
-"""Features of one layer of k-means on patches, with triangle coding."""
+"""k-means on patches of images: features of one layer, and filters of a convolution."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from keras import ops
@@ -48,6 +49,63 @@ def kmeans_features(
 
     Reference: Coates, Lee and Ng, AISTATS 2011.
     """
+    check("centroids", centroids, integer(least=1, most=patches))
+    found = _clustered(x, centroids, size, patches, seed)
+
+    def features(images):
+        images = np.asarray(images, np.float32)
+        chunks = np.array_split(images, max(1, -(-len(images) // _IMAGES_AT_ONCE)))
+        return np.concatenate([_coded(c, size, *found) for c in chunks])
+
+    return features
+
+
+def kmeans_filters(
+    x: ArrayLike, filters: int = 32, size: int = 5, patches: int = 100_000, seed: int = 0
+) -> np.ndarray:
+    """Learns the kernel of a convolution: a filter for each centroid of `kmeans_features`.
+
+    What a filter gives is the inner product of its centroid and the whitened patch, times the
+    contrast of the patch. Whitening is linear and therefore part of the kernel. The constant that
+    the mean of the patches adds is left out: batch normalisation would remove it.
+
+    Args:
+        x, patches, seed: see `kmeans_features`.
+        filters: int, how many. Defaults to `32`.
+        size: int, height and width of the kernel. Defaults to `5`.
+
+    Returns:
+        float32 `[size, size, channels, filters]`, each filter of unit norm.
+
+    Raises:
+        ValueError: see `kmeans_features`.
+
+    Example:
+    ```python
+    import numpy as np
+    from keras_learned_rule.baselines.kmeans import kmeans_filters
+
+    x = np.random.rand(50, 8, 8, 1)
+    assert kmeans_filters(x, filters=4, size=3, patches=1000).shape == (3, 3, 1, 4)
+    ```
+    """
+    check("filters", filters, integer(least=1, most=patches))
+    found = _clustered(x, filters, size, patches, seed)
+    kernel = found.whitening @ found.centroids.T
+    kernel = kernel - kernel.mean(axis=0)  # As the mean of a patch is taken from it.
+    kernel = kernel / np.linalg.norm(kernel, axis=0)
+    return kernel.reshape(size, size, -1, filters).astype(np.float32)
+
+
+class _Clusters(NamedTuple):
+    """Mean and whitening matrix of normalised patches, and centroids of whitened ones, in rows."""
+
+    mean: np.ndarray
+    whitening: np.ndarray
+    centroids: np.ndarray
+
+
+def _clustered(x, count, size, patches, seed):
     from sklearn.cluster import MiniBatchKMeans
 
     x = np.asarray(x)
@@ -56,19 +114,12 @@ def kmeans_features(
             "`x` must be images [n, height, width, channels] that are larger than `size`. "
             f"Received: shape {x.shape}, size={size}"
         )
-    check("centroids", centroids, integer(least=1, most=patches))
     drawn = _contrast_normalised(_drawn_patches(x, size, patches, np.random.default_rng(seed)))
     mean = drawn.mean(axis=0)
     whitening = _whitening(drawn - mean)
-    kmeans = MiniBatchKMeans(centroids, batch_size=2048, n_init=1, random_state=seed)
-    found = kmeans.fit((drawn - mean) @ whitening).cluster_centers_.astype(np.float32)
-
-    def features(images):
-        images = np.asarray(images, np.float32)
-        chunks = np.array_split(images, max(1, -(-len(images) // _IMAGES_AT_ONCE)))
-        return np.concatenate([_coded(c, size, mean, whitening, found) for c in chunks])
-
-    return features
+    kmeans = MiniBatchKMeans(count, batch_size=2048, n_init=1, random_state=seed)
+    found = kmeans.fit((drawn - mean) @ whitening).cluster_centers_
+    return _Clusters(mean, whitening, found.astype(np.float32))
 
 
 def _drawn_patches(x, size, count, rng):

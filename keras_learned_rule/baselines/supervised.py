@@ -27,7 +27,7 @@ def supervised_accuracy(
     and the test examples are those of `few_shot_accuracy` with the same `y`, `shots`, `repeats`
     and `seed`, and accuracy is again the mean over classes. Each repeat starts from the weights
     of `model`, which itself stays as it is, and from a softmax layer of zeros. All repeats train
-    side by side.
+    side by side. Batch normalisation is tested with the statistics of the examples learned from.
 
     Args:
         model: built `keras.Model` that makes features `[n, ...]`, usually freshly initialised: a

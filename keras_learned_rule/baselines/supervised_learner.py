@@ -1,5 +1,7 @@
 """Networks trained side by side on few labels: what `supervised_accuracy` is made of."""
 
+import functools
+
 import keras
 import numpy as np
 from keras import ops
@@ -10,6 +12,7 @@ from keras_learned_rule.baselines.side_by_side import side_by_side, start_copies
 from keras_learned_rule.checks import Kind, check, integer
 from keras_learned_rule.fit.few_shot_splits import few_shot_splits
 from keras_learned_rule.fit.readout import FewShotResult, class_mean_accuracy
+from keras_learned_rule.fit.statistics import take_statistics
 
 _STEPS_AT_ONCE = 25
 
@@ -100,11 +103,14 @@ class SupervisedLearner:
         parts = [_parts(train, shots, early_stopping) for train, _ in splits]
         rng = np.random.default_rng(seed)
         rows = np.stack([batch_rows(rng, part, steps, batch_size) for part, _ in parts], axis=1)
-        held_out = np.stack([part for _, part in parts], axis=1)
-        callbacks = [BestWeights(held_out, classes[held_out])] if early_stopping else []
+        learned, held_out = (np.stack(part, axis=1) for part in zip(*parts, strict=True))
+        # Moving statistics lag behind the weights after so few steps, by points of accuracy.
+        calibrate = functools.partial(self._take_statistics, learned)
+        stopping = [BestWeights(held_out, classes[held_out], calibrate)] if early_stopping else []
         self._network.fit(
-            rows, classes[rows], batch_size, shuffle=False, verbose=0, callbacks=callbacks
+            rows, classes[rows], batch_size, shuffle=False, verbose=0, callbacks=stopping
         )
+        calibrate()
         return FewShotResult.of(self._test(classes, [test for _, test in splits]))
 
     def _restart(self, model, x):
@@ -113,6 +119,9 @@ class SupervisedLearner:
         start_copies(self._body, model)
         for variable, value in self._start:
             variable.assign(value)
+
+    def _take_statistics(self, rows):
+        take_statistics(self._network, lambda: self._network(rows, training=True))
 
     def _test(self, classes, tests):
         everything = np.tile(np.arange(len(classes), dtype=np.int32)[:, None], self.copies)

@@ -8,9 +8,14 @@ import functools
 
 import numpy as np
 
-from keras_learned_rule.baselines.kmeans import kmeans_features
+from keras_learned_rule.baselines.kmeans import kmeans_features, kmeans_filters
 from keras_learned_rule.baselines.softhebb import SoftHebb
-from keras_learned_rule.experiments.conv_networks import conv_network, embedder, of_all_layers
+from keras_learned_rule.experiments.conv_networks import (
+    NETWORKS,
+    conv_network,
+    embedder,
+    of_all_layers,
+)
 from keras_learned_rule.experiments.fine_tuner import FineTuner
 from keras_learned_rule.experiments.networks import Loop, NetworkTrainer
 
@@ -76,6 +81,26 @@ def softhebb_trained(source, network, steps, batch):
         model = initial(seed)
         rule.restart()
         loop(source.task(seed).x, 0, steps, seed)
+        return model
+
+    return trained
+
+
+def kmeans_filtered(source, network):
+    """The initial network, with `kmeans_filters` in its first layer; see `random_weights`.
+
+    Each filter has the norm of the one that it replaces: behind batch norm it changes no feature,
+    but the step size of backprop.
+    """
+    initial = random_weights(source, network)
+    filters, size = NETWORKS[network][0]
+
+    def trained(seed):
+        model = initial(seed)
+        first = next(layer for layer in model.layers if hasattr(layer, "kernel"))
+        norms = np.linalg.norm(first.kernel.numpy().reshape(-1, filters), axis=0)
+        images = source.task(seed).x.reshape(-1, *source.shape)
+        first.kernel.assign(norms * kmeans_filters(images, filters, size, seed=seed))
         return model
 
     return trained

@@ -83,7 +83,7 @@ def cost(
         "vae": (functools.partial(_time_vae, vae_marks, batch), {"steps": vae_marks}),
         "supervised": (
             functools.partial(_time_supervised, supervised_steps),
-            {"steps": supervised_steps},
+            {"steps": supervised_steps, "statistics": "labelled"},
         ),
     }
     return groups + [

@@ -11,16 +11,21 @@ from keras_learned_rule.experiments.groups import groups_of
 TITLE = "Backprop on few labels, from pretrained convolutions"
 ABOUT = (
     "Network C1 of `conv` and a softmax layer, all trained by backprop on the same labels for the "
-    "same number of steps; only the weights that it starts from differ. Pretraining sees the "
+    "same number of steps; only the weights that it starts from differ. They are: random ones; "
+    "those after the learned rule has trained all layers; centroids of whitened patches, as long "
+    "as the random filters that they replace, in the first layer and random weights above; those "
+    "after SoftHebb's rule has trained all layers. Pretraining sees the "
     "images of the training part without labels. Backprop is short: `steps` of `batch` examples."
 )
 ROWS = {
     "random": "from scratch",
     "rule": "**pretrained by the learned rule**",
+    "kmeans": "k-means filters in the first layer",
     "softhebb": "pretrained by SoftHebb's rule",
 }
 _CLAIMS = {
     "random": "(not in the paper) Does pretraining by the rule help backprop?",
+    "kmeans": "(not in the paper) Centroids of image patches.",
     "softhebb": "(not in the paper) Filters of the best known fixed local rule.",
 }
 _COUNTS = ("1", "10", "100")
@@ -70,6 +75,7 @@ def groups(
             functools.partial(methods.rule_trained, rule=setting.rule, **rule),
             {**setting.rule_settings(), "pretraining": rule},
         ),
+        "kmeans": (methods.kmeans_filtered, {}),
         "softhebb": (
             functools.partial(methods.softhebb_trained, **softhebb),
             {"pretraining": softhebb},

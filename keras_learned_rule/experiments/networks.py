@@ -9,6 +9,7 @@ from keras import layers, ops
 
 from keras_learned_rule.fit.binding import RuleBinding
 from keras_learned_rule.fit.replay import REFERENCE_BATCH
+from keras_learned_rule.fit.statistics import take_statistics
 from keras_learned_rule.fit.step import learned_rule_step
 
 BASE_WIDTHS = (128, 128, 128, 128, 32)
@@ -76,15 +77,7 @@ def calibrate(run, model, x):
     calibrate(functools.partial(model, training=True), model, np.random.rand(100, 64))
     ```
     """
-    norms = [
-        layer for layer in model._flatten_layers() if isinstance(layer, layers.BatchNormalization)
-    ]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    run(x[:_CALIBRATION_EXAMPLES])
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    take_statistics(model, functools.partial(run, x[:_CALIBRATION_EXAMPLES]))
 
 
 def features(model, x_train, x):

@@ -66,6 +66,35 @@ class WarmMomentum:
             vars(layer)["momentum"] = own
 
 
+def take_statistics(model, run):
+    """Sets the moving statistics of batch normalisation to those of one batch.
+
+    Args:
+        model: The built model.
+        run: Function without arguments that runs the model forward in training mode.
+
+    Example:
+    ```python
+    import keras
+    import numpy as np
+    from keras_learned_rule.fit.statistics import take_statistics
+
+    model = keras.Sequential([keras.Input((1,)), keras.layers.BatchNormalization()])
+    take_statistics(model, lambda: model(np.array([[1.0], [3.0]]), training=True))
+    assert model.layers[0].moving_mean[0] == 2.0
+    ```
+    """
+    norms = WarmMomentum(model).layers
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        run()
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
 class MovingStatistics:
     """What a forward pass in training mode changes by itself, such as moving means.
 
