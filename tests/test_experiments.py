@@ -10,6 +10,7 @@ import pytest
 from matplotlib import image
 
 from keras_learned_rule import UpdateRule
+from keras_learned_rule.configs import parse_gin
 from keras_learned_rule.experiments import comparison, registry
 from keras_learned_rule.experiments.cells import CellStore
 from keras_learned_rule.experiments.report import document
@@ -62,6 +63,20 @@ def test_the_committed_report_is_what_the_committed_results_generate(root):
     if not folder.is_dir():
         pytest.skip("no committed results")
     assert (root / "docs" / "results.md").read_text() == document(folder, registry.load_all())
+
+
+@pytest.mark.parametrize("name", registry.NAMES)
+def test_the_committed_seeds_are_those_that_the_gin_file_asks_for(root, name):
+    path = root / "docs" / "results" / f"{name}.json"
+    if not path.exists():
+        pytest.skip("no committed results")
+    experiment = registry.load(name)
+    parse_gin([f"gin_configs/experiments/{name}.gin"])
+    rule = UpdateRule.from_preset("compact")
+    asked = {group.name: set(group.seeds) for group in experiment.groups(Setting(rule, "compact"))}
+    done = {group: set(cells) for group, cells in CellStore(path).results().items()}
+    assert all(seeds <= asked[group] for group, seeds in done.items())
+    assert any(seeds == asked[group] for group, seeds in done.items())
 
 
 def test_a_report_needs_results(tmp_path):

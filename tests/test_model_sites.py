@@ -216,6 +216,14 @@ def test_offsets_of_positions_and_shared_offsets_are_left_alone():
     assert [site.bias is None for site in sites_of(shared).learning] == [False, True]
 
 
+def changed(method, *arguments):
+    """A chain of two layers, the second of which a method of its own has changed."""
+    model = keras.Sequential([keras.Input((6,)), *(layers.Dense(5, name=n) for n in NAMES)])
+    getattr(model.get_layer(NAMES[1]), method)(*arguments)
+    return model
+
+
+NAMES = "first", "second"
 WRONG = {
     "a name that is not there": (
         lambda: (cases.siamese(), ("nose",)),
@@ -246,6 +254,14 @@ WRONG = {
             (),
         ),
         r"'norm' has a constraint.*freeze=\('norm',\)",
+    ),
+    "LoRA": (
+        lambda: (changed("enable_lora", 2), ()),
+        r"'second' has LoRA enabled.*freeze=\('second',\)",
+    ),
+    "quantised weights": (
+        lambda: (changed("quantize", "int8"), ("first",)),
+        r"nothing that can learn.*'first' \(frozen\), 'second' \(quantised\)",
     ),
     "units that become fewer": (
         lambda: (keras.Sequential([keras.Input((4,)), layers.Dense(6, "glu", name="gated")]), ()),

@@ -122,7 +122,8 @@ def _kind_and_behind(calls, consumers, left):
         left[layer] = reason
         return None
     kind = kind_class(layer)
-    if not kind.kernel.trainable:
+    # With LoRA, which `Kind.check` refuses, it is a tensor.
+    if isinstance(kind.kernel, keras.Variable) and not kind.kernel.trainable:
         left[layer] = "its kernel is frozen"
         return None
     _check_width(calls[0], kind)
@@ -203,11 +204,14 @@ def _left(model, weighted, frozen, hidden):
 
 def _others(weighted, known):
     """Layers that nothing has been said of yet, and why they stay as they are."""
-    return {
-        layer: "not called" if kind_of(layer) else "of a kind that does not learn"
-        for layer in weighted
-        if layer not in known
-    }
+    return {layer: _why_other(layer) for layer in weighted if layer not in known}
+
+
+def _why_other(layer):
+    if kind_of(layer) is None:
+        return "of a kind that does not learn"
+    # Keras runs another function in place of `call`.
+    return "quantised" if getattr(layer, "quantization_mode", None) else "not called"
 
 
 def _weighted(model, traced):
