@@ -25,7 +25,7 @@ class Case:
     def __init__(self, remat, truncation):
         self.engine, self.tracings = make_engine(), 0
         family = TaskFamily(
-            [(gaussian_mixture, 1.0)], NetworkSpec((64,)), buckets=1, size=6, batches=(64,)
+            [(gaussian_mixture, 1.0)], NetworkSpec((128,)), buckets=1, size=6, batches=(128,)
         )
         (bucket,), (sources,) = load_families([family], seed=0)
         rule = RuleSpec.compact(terms=("competition", "decorrelation"), shaped_bias=False)

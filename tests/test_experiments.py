@@ -22,7 +22,15 @@ from keras_learned_rule.fit.few_shot_splits import few_shot_splits
 NEEDS_PROBABILITY = {"few_shot", "text", "objective_mismatch", "cost"}
 
 
-@pytest.fixture(scope="module", params=registry.NAMES)
+def quick_runs():
+    """The names; `text` does what `few_shot` does, with other words around it."""
+    return [
+        pytest.param(name, marks=[pytest.mark.nightly] * (name == "text"))
+        for name in registry.NAMES
+    ]
+
+
+@pytest.fixture(scope="module", params=quick_runs())
 def finished(request, tmp_path_factory):
     """Name, folder and markdown of a quick run of each experiment."""
     if request.param in NEEDS_PROBABILITY:

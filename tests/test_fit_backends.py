@@ -17,6 +17,8 @@ BACKENDS = {
 }
 OTHERS = ["jax", "torch"]
 QUICK, *SLOW = backend_child.CHECKS
+# On JAX most of the time goes into compiling them.
+SLOW.remove(FORMS := "models_of_every_form")
 FOUR_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
 
 
@@ -46,15 +48,20 @@ def test_a_fit_without_tensorflow(backend):
     assert not failures(backend, [QUICK])
 
 
-def slow(backend):
+def slow(backend, by_day):
     """A case for pytest; the suite without children shows what TensorFlow's shows."""
-    marks = [pytest.mark.slow] + [pytest.mark.nightly] * (backend not in OTHERS)
+    marks = [pytest.mark.slow] + [pytest.mark.nightly] * (backend not in by_day)
     return pytest.param(backend, marks=marks)
 
 
-@pytest.mark.parametrize("backend", [slow(name) for name in BACKENDS])
+@pytest.mark.parametrize("backend", [slow(name, OTHERS) for name in BACKENDS])
 def test_what_fit_promises(backend):
     assert not failures(backend, SLOW)
+
+
+@pytest.mark.parametrize("backend", [slow(name, ["torch"]) for name in BACKENDS])
+def test_models_of_every_form(backend):
+    assert not failures(backend, [FORMS])
 
 
 @pytest.mark.slow

@@ -232,11 +232,7 @@ def test_small_batches_learn_better_with_it():
         for seed in range(2):
             keras.utils.set_random_seed(seed)
             model = keras.Sequential(
-                [
-                    keras.Input((64,)),
-                    *(keras.layers.Dense(n, "relu") for n in (48, 48)),
-                    keras.layers.Dense(16, "relu"),
-                ]
+                [keras.Input((64,)), *(keras.layers.Dense(n, "relu") for n in (48, 16))]
             )
             model.compile()
             model.fit(x, epochs=2, batch_size=8, verbose=0, callbacks=[LearnedRule(replay=replay)])
