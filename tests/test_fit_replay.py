@@ -234,7 +234,7 @@ def test_small_batches_learn_better_with_it():
             model = keras.Sequential(
                 [keras.Input((64,)), *(keras.layers.Dense(n, "relu") for n in (48, 16))]
             )
-            model.compile()
+            model.compile(jit_compile=False)  # Compiling takes longer than it saves.
             model.fit(x, epochs=2, batch_size=8, verbose=0, callbacks=[LearnedRule(replay=replay)])
             accuracies.append(few_shot_accuracy(model, x_test, y_test).mean)
         scores[replay] = np.mean(accuracies)
