@@ -18,7 +18,8 @@ def many_classes(classes, examples=2):
     "changed, message",
     [
         ({"images": IMAGES[..., 0]}, r"`images`.*\[n, height, width, channels\].*\(4, 3, 3\)"),
-        ({"images": IMAGES.astype("float32")}, "`images`.*uint8.*Received: float32"),
+        ({"images": IMAGES.astype("float64")}, "`images`.*uint8 or float32.*Received: float64"),
+        ({"images": np.float32(IMAGES) + np.inf}, "`images` must be finite.*Received: 36 .*'test'"),
         ({"images": IMAGES[:, :0]}, r"`images`.*not empty.*\(4, 0, 3, 1\)"),
         ({"images": "cats"}, "`images`.*Received: <class 'str'>"),
         ({"labels": LABELS.astype("int64")}, "`labels`.*int32.*Received: int64"),
@@ -74,6 +75,16 @@ def test_shares_out_of_range(fraction):
         many_classes(10).part("test", 0.2)
     with pytest.raises(ValueError, match="`held_out_fraction` must leave a class.*'many'"):
         many_classes(3).part("train", 0.1)
+
+
+def test_vectors_keep_scales_and_tails_that_bytes_would_lose():
+    values = np.random.default_rng(0).normal(size=(30, 2)) * [1000.0, 0.001]
+    values[0] = 1e6, 0.002
+    kept = vector_set(values, np.arange(30) % 2, ["a", "b"], "mixed").images[:, 0, :, 0]
+    np.testing.assert_allclose(kept, values, rtol=1e-6)
+    assert kept.dtype == np.float32 and len(np.unique(as_bytes(values)[:, 1])) == 1
+    with pytest.raises(ValueError, match="finite as float32.*Received: 30 others in 'huge'"):
+        vector_set(values * 0 + [1e39, 1], np.arange(30) % 2, ["a", "b"], "huge")
 
 
 def test_as_bytes_is_linear_and_leaves_bytes():

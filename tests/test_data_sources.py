@@ -247,10 +247,18 @@ def test_floats_share_one_linear_scale(tmp_path):
 
 
 def test_extreme_and_constant_floats(tmp_path):
-    save(tmp_path, np.array([[-1e308, 0.0, 1e308]] * 2), [0, 1])
-    assert array_folder(1, 1, tmp_path).images[0].ravel().tolist() == [0, 128, 255]
-    save(tmp_path, np.full((2, 3), 7.5), [0, 1])
-    assert not array_folder(1, 1, tmp_path).images.any()
+    save(tmp_path, np.array([[[-1e308, 0.0], [0.0, 1e308]]] * 2), [0, 1])
+    assert array_folder(2, 1, tmp_path).images[0].ravel().tolist() == [0, 128, 128, 255]
+    save(tmp_path, np.full((2, 3, 3), 7.5), [0, 1])
+    assert not array_folder(3, 1, tmp_path).images.any()
+
+
+def test_vectors_of_floats_stay_as_they_are(tmp_path):
+    x = np.random.default_rng(0).normal(size=(4, 3)).astype("float32") * [1.0, 1e4, 1e-4]
+    save(tmp_path, x, Y)
+    np.testing.assert_array_equal(array_folder(1, 1, tmp_path).images[:, 0, :, 0], np.float32(x))
+    save(tmp_path, X[:, 0], Y)
+    assert array_folder(1, 1, tmp_path).images.dtype == np.uint8
 
 
 X, Y = np.zeros((4, 6, 6), np.uint8), np.array([0, 0, 1, 1])

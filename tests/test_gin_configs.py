@@ -1,6 +1,8 @@
 """The gin files of the package: they parse, say what they promise, and describe themselves."""
 
+import copy
 import os
+import re
 import warnings
 
 import gin
@@ -9,10 +11,11 @@ from conftest import ROOT
 
 from keras_learned_rule.configs import parse_gin
 from keras_learned_rule.experiments import registry
+from keras_learned_rule.meta.families import load_families
 from keras_learned_rule.meta.train import train
 
 FOLDER = ROOT / "gin_configs"
-INCLUDED = ["sources"]
+INCLUDED = ["sources", "tasks", "worlds"]
 RUNS = sorted(file.stem for file in FOLDER.glob("*.gin") if file.stem not in INCLUDED)
 EXPERIMENTS = sorted(FOLDER.glob("experiments/*.gin"))
 # Data that only judge: a rule that was meta-trained on them could not be judged by them.
@@ -67,6 +70,54 @@ def test_no_file_meta_trains_on_data_that_judge(name):
     training = gin.query_parameter("train.families")
     held_out = gin.query_parameter("train.held_out")
     assert training and held_out
+
+
+# Families whose data are made in little time.
+MADE = "letters", "tables", "spectra", "series", "genes", "bags", "vectors"
+
+
+def read_tasks():
+    """(config, families to train on, families to choose by) of tasks.gin."""
+    names = {"train.families": "training_tasks", "train.held_out": "choosing_tasks"}
+    config = parsed("tasks", *(f"{name} = %{macro}" for name, macro in names.items()))
+    # gin calls what a binding names when it copies it.
+    return config, *(copy.deepcopy(gin.query_parameter(name)) for name in names)
+
+
+def test_tasks_are_many_kinds_of_data_and_networks_and_none_that_judges():
+    config, training, choosing = read_tasks()
+    assert [judge for judge in JUDGES if judge in config] == []
+    names = [family.name for family in training]
+    assert len(set(names)) == len(names) == 40 and set(MADE) < set(names)
+    assert {family.name.removeprefix("choose_") for family in choosing} <= set(names)
+    networks = [family.networks for family in training]
+    assert {len(network.widths) for network in networks} == {2, 5, 11}
+    assert {network.widths[0] for network in networks} == {32, 64, 128}
+    assert {network.widths[-1] for network in networks} == {8, 32}
+    assert {network.activation for network in networks} == {"relu", "tanh"}
+    assert {network.batch_norm for network in networks} == {True, False}
+    assert {size for family in training for size in family.batches} == {32, 128, 512}
+    assert {family.ways[0] for family in training} == {2, 3, 5, 7, 8, 10, 12, 26}
+
+
+def test_made_tasks_that_choose_have_no_vector_of_the_others():
+    _, training, choosing = read_tasks()
+    pools = []
+    for families, prefix in ((training, ""), (choosing, "choose_")):
+        made = [family for family in families if family.name.removeprefix(prefix) in MADE]
+        buckets, loaded = load_families(made, seed=0)
+        assert len(buckets) == len(loaded) == len(MADE)
+        pools += [[sources.pool.images[:, 0, :, 0] for sources in loaded]]
+    for train_images, choose_images in zip(*pools, strict=True):
+        assert not {x.tobytes() for x in train_images} & {x.tobytes() for x in choose_images}
+
+
+def test_each_world_has_a_seed_of_its_own():
+    text = (FOLDER / "worlds.gin").read_text()
+    worlds = re.findall(r"^(\S+)/\w+\.seed = (\d+)$", text, re.MULTILINE)
+    assert len({seed for _, seed in worlds}) == len(worlds) == 44
+    chosen = [name for name, _ in worlds if name.endswith("/choose")]
+    assert sorted(f"{name}/choose" for name, _ in worlds if name not in chosen) == sorted(chosen)
 
 
 def test_a_dry_run_needs_no_data_but_glyphs_for_quick(capsys, monkeypatch, tmp_path):

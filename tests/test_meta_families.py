@@ -1,11 +1,13 @@
 """Pools of images, distributions of networks, families of tasks, and how they grow."""
 
+import dataclasses
 import functools
 
 import meta_cases
 import numpy as np
 import pytest
 
+from keras_learned_rule.data.augment import brightness
 from keras_learned_rule.data.image_set import ImageSet
 from keras_learned_rule.data.synthetic import gaussian_mixture
 from keras_learned_rule.meta.families import TaskFamily, load_families
@@ -44,6 +46,21 @@ def test_a_pool_holds_the_images_of_each_class_in_two_halves():
         assert set(row) == set(range(first, first + count))
         for half in (one, other):
             assert np.ptp(np.unique(half, return_counts=True)[1]) <= 1
+
+
+def test_a_pool_of_bytes_and_floats_has_the_inputs_that_both_stand_for():
+    def signed(size, channels):
+        whole = shades(size, channels)
+        return dataclasses.replace(whole, images=np.float32(-3.5) * whole.images)
+
+    images = load_pool([(shades, 1.0), (signed, 1.0)], size=4, channels=1).pool.images
+    bytes_, floats = np.split(images[:, 0, 0, 0], 2)
+    assert images.dtype == np.float32
+    np.testing.assert_allclose(bytes_, np.arange(16) / 255, rtol=1e-6)
+    np.testing.assert_array_equal(floats, -3.5 * np.arange(16))
+    family = TaskFamily([(signed, 1.0)], ways=(2, 2), augmentations=(brightness(),))
+    with pytest.raises(ValueError, match="augmentations distort.*Received: 1 of.*shades"):
+        load_families([family], seed=0)
 
 
 def test_pools_refuse_what_cannot_be_drawn_from():
@@ -152,7 +169,7 @@ def test_a_family_of_one_network_has_it_in_every_bucket():
 
 
 def test_families_refuse_more_ways_than_classes():
-    with pytest.raises(ValueError, match=r"ways.*'shades': 3.*Received: ways=\(2, 4\)"):
+    with pytest.raises(ValueError, match=r"ways.*'shades', 3.*Received: ways=\(2, 4\)"):
         load_families([TaskFamily([(shades, 1.0)], size=4, ways=(2, 4))], seed=0)
     with pytest.raises(ValueError, match="families.*Received: none"):
         load_families([], seed=0)

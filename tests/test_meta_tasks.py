@@ -11,6 +11,7 @@ from keras import ops
 from keras_learned_rule.data import augment
 from keras_learned_rule.data.image_set import ImageSet
 from keras_learned_rule.data.synthetic import gaussian_mixture
+from keras_learned_rule.data.tabular import tabular
 from keras_learned_rule.meta.pool import Pool, load_pool
 from keras_learned_rule.meta.tasks import (
     TaskSpec,
@@ -205,6 +206,14 @@ def test_pictures_have_colours_and_vectors_have_none():
     rows = drawn(unlabelled_batches, spec, vectors, task(spec, vectors), spec.batch)
     known = {v.tobytes() for v in vectors.images}
     assert {v.tobytes() for v in np.round(255 * rows).astype("uint8").reshape(-1, 196)} <= known
+
+
+def test_inputs_of_float_vectors_are_the_numbers_themselves():
+    pool = load_pool([(tabular, 1.0)], SIZE, 1).pool
+    spec = dataclasses.replace(SPEC, shape=pool.images.shape[1:])
+    rows = drawn(unlabelled_batches, spec, pool, task(spec, pool), spec.batch)
+    known = {v.tobytes() for v in pool.images}
+    assert rows.min() < -1 and {v.tobytes() for v in rows.reshape(-1, 16)} <= known
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,9 @@ def array_folder(
 
     Each file holds an array `x`, images `[n, height, width]` or `[n, height, width, 1 or 3]` or
     vectors `[n, d]`, of uint8 or float, and an array `y`, integer labels `[n]`. Labels mean the
-    same in all files. Floats are mapped linearly to 0..255, from the smallest to the largest
-    number of all files. Images of different files may differ in size. Nothing is unpickled, and
-    nothing is cached.
+    same in all files. Images of floats are mapped linearly to 0..255, from the smallest to the
+    largest number of all files; vectors of floats stay as they are. Images of different files may
+    differ in size. Nothing is unpickled, and nothing is cached.
 
     Args:
         size: int, height and width of the result; images are resized by area. Of no effect on

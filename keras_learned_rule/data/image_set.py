@@ -21,13 +21,14 @@ class ImageSet:
     Vectors are images of height 1 and one channel.
 
     Args:
-        images: uint8 `[n, height, width, channels]`.
+        images: `[n, height, width, channels]`. uint8 is brightness, and a network gets it as 0 to
+            1. float32 is finite, and a network gets it as it is.
         labels: int32 `[n]`, indices into `class_names`.
         class_names: tuple of str, in the order of the labels.
         name: str, what logs and tables call the set.
 
     Raises:
-        ValueError: if shapes, dtypes or labels are not as above.
+        ValueError: if shapes, dtypes, numbers or labels are not as above.
 
     Example:
     ```python
@@ -47,8 +48,14 @@ class ImageSet:
     name: str
 
     def __post_init__(self):
-        _check_array("images", self.images, np.uint8, "[n, height, width, channels]", 4)
-        _check_array("labels", self.labels, np.int32, "[n]", 1)
+        kinds = ("uint8", "float32")
+        _check_array("images", self.images, kinds, "[n, height, width, channels]", 4)
+        _check_array("labels", self.labels, ("int32",), "[n]", 1)
+        if not np.isfinite(self.images).all():
+            raise ValueError(
+                "`images` must be finite as float32; bring larger numbers to another scale. "
+                f"Received: {np.sum(~np.isfinite(self.images))} others in {self.name!r}"
+            )
         if len(self.images) != len(self.labels):
             raise ValueError(
                 "`images` and `labels` must be of one length. "
@@ -190,7 +197,8 @@ def vector_set(
     """An image set of vectors, as images of height 1.
 
     Args:
-        values: array `[n, d]`, brought to uint8 as `as_bytes` does it.
+        values: array `[n, d]`. uint8 stays as it is; other numbers are kept as float32, since
+            features of different scales and heavy tails would be lost in 8 bits.
         labels: integers `[n]`, indices into `class_names`.
         class_names: str for each class.
         name: str.
@@ -198,17 +206,24 @@ def vector_set(
     Returns:
         An `ImageSet` with images `[n, 1, d, 1]`.
 
+    Raises:
+        ValueError: if a number is not finite as float32.
+
     Example:
     ```python
     import numpy as np
     from keras_learned_rule.data.image_set import vector_set
 
-    sensors = vector_set(np.eye(4), [0, 0, 1, 1], class_names=["idle", "busy"], name="sensors")
-    assert sensors.images.shape == (4, 1, 4, 1) and sensors.images.max() == 255
+    sensors = vector_set(-np.eye(4), [0, 0, 1, 1], class_names=["idle", "busy"], name="sensors")
+    assert sensors.images.shape == (4, 1, 4, 1) and sensors.images.min() == -1
     ```
     """
-    images = as_bytes(np.asarray(values))[:, None, :, None]
-    return ImageSet(images, np.asarray(labels, np.int32), tuple(class_names), name)
+    values = np.asarray(values)
+    if values.dtype != np.uint8:
+        with np.errstate(over="ignore"):
+            values = values.astype(np.float32)
+    labels = np.asarray(labels, np.int32)
+    return ImageSet(values[:, None, :, None], labels, tuple(class_names), name)
 
 
 def as_bytes(values: np.ndarray) -> np.ndarray:
@@ -236,9 +251,9 @@ def as_bytes(values: np.ndarray) -> np.ndarray:
     return np.floor(255 * unit + 0.5).astype(np.uint8)
 
 
-def _check_array(name, array, dtype, shape, ndim):
-    if getattr(array, "dtype", None) != dtype or array.ndim != ndim or 0 in array.shape:
+def _check_array(name, array, dtypes, shape, ndim):
+    if getattr(array, "dtype", None) not in dtypes or array.ndim != ndim or 0 in array.shape:
         raise ValueError(
-            f"`{name}` must be an array {shape} of {np.dtype(dtype)} and not empty. Received: "
+            f"`{name}` must be an array {shape} of {' or '.join(dtypes)} and not empty. Received: "
             f"{getattr(array, 'dtype', type(array))} of shape {getattr(array, 'shape', '?')}"
         )

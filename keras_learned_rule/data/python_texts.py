@@ -9,7 +9,7 @@ import gin
 import numpy as np
 
 from keras_learned_rule.checks import check_all, flag, integer
-from keras_learned_rule.data.image_set import PART_KINDS, ImageSet, vector_set
+from keras_learned_rule.data.image_set import PART_KINDS, ImageSet, as_bytes, vector_set
 from keras_learned_rule.data.text import WORD, most_frequent_first
 
 # A limit on words, not on texts: so the parts have the same modules at every length.
@@ -85,7 +85,7 @@ def python_texts(
     rank = np.concatenate([np.arange(len(texts)) for texts in by_module.values()])
     counts = _counts([text for texts in by_module.values() for text in texts], words)[rank < most]
     counts = np.minimum(counts, 1) if binary else counts
-    made = vector_set(counts, labels[rank < most], list(by_module), "python_texts")
+    made = vector_set(as_bytes(counts), labels[rank < most], list(by_module), "python_texts")
     return made.part(part, held_out_fraction)
 
 

@@ -9,13 +9,8 @@ import gin
 import numpy as np
 
 from keras_learned_rule.checks import check_all, integer, number
-from keras_learned_rule.data.image_set import PART_KINDS, ImageSet, vector_set
-
-_KINDS = {
-    **dict.fromkeys(("classes", "examples", "dimensions"), integer(least=1)),
-    "seed": integer(least=0),
-    **PART_KINDS,
-}
+from keras_learned_rule.data.image_set import ImageSet, as_bytes
+from keras_learned_rule.data.made_vectors import VECTOR_KINDS, by_class
 
 
 @gin.configurable
@@ -62,7 +57,7 @@ def gaussian_mixture(
     ```
     """
     own = {"informative": integer(least=1), "spread": number(least=0)}
-    check_all("gaussian_mixture", locals(), _KINDS | own)
+    check_all("gaussian_mixture", locals(), VECTOR_KINDS | own)
     if informative > dimensions:
         raise ValueError(
             f"`informative` must be at most `dimensions`, {dimensions}. Received: {informative}"
@@ -73,7 +68,7 @@ def gaussian_mixture(
     means = np.zeros((classes, 1, dimensions))
     means[..., :informative] = rng.normal(size=(classes, 1, informative))
     values = means + spread * noise * rng.normal(size=(classes, examples, dimensions))
-    return _by_class(values, "gaussian_mixture").part(part, held_out_fraction)
+    return by_class(as_bytes(values), "gaussian_mixture").part(part, held_out_fraction)
 
 
 @gin.configurable
@@ -120,7 +115,7 @@ def random_manifolds(
     ```
     """
     own = {"manifold_dimensions": integer(least=1), "noise": number(least=0)}
-    check_all("random_manifolds", locals(), _KINDS | own)
+    check_all("random_manifolds", locals(), VECTOR_KINDS | own)
     rng = np.random.default_rng(seed)
     hidden = 4 * manifold_dimensions
     points = rng.normal(size=(classes, examples, manifold_dimensions))
@@ -129,7 +124,7 @@ def random_manifolds(
     outer = rng.normal(size=(classes, hidden, dimensions)) / hidden**0.5
     values = np.tanh(2 * points @ inner + bias) @ outer
     values += noise * rng.normal(size=values.shape)
-    return _by_class(values, "random_manifolds").part(part, held_out_fraction)
+    return by_class(as_bytes(values), "random_manifolds").part(part, held_out_fraction)
 
 
 @gin.configurable
@@ -179,7 +174,7 @@ def sparse_counts(
     ```
     """
     own = {"length": number(above=0), "topics": integer(least=1)}
-    check_all("sparse_counts", locals(), _KINDS | own)
+    check_all("sparse_counts", locals(), VECTOR_KINDS | own)
     rng = np.random.default_rng(seed)
     frequencies = rng.permutation(1 / np.arange(1, dimensions + 1))
     frequencies *= dimensions / frequencies.sum()
@@ -189,12 +184,4 @@ def sparse_counts(
     mixtures = rng.dirichlet(np.full(topics, 0.2), size=(classes, 1))
     lengths = length * rng.gamma(4.0, 0.25, size=(classes, examples, 1))
     counts = rng.poisson(lengths * (mixtures @ words))
-    return _by_class(counts, "sparse_counts").part(part, held_out_fraction)
-
-
-def _by_class(values, name):
-    """An `ImageSet` of vectors [classes, examples, dimensions]."""
-    classes, examples, dimensions = values.shape
-    labels = np.repeat(np.arange(classes), examples)
-    names = [str(label) for label in range(classes)]
-    return vector_set(values.reshape(-1, dimensions), labels, names, name)
+    return by_class(as_bytes(counts), "sparse_counts").part(part, held_out_fraction)

@@ -75,7 +75,7 @@ class TaskFamily:
         shots: Labelled training examples a class.
         tests: Test examples a class.
         batches: Sizes of the unlabelled batch, each as likely.
-        augmentations: List of `Augmentation`.
+        augmentations: List of `Augmentation`, for images of brightness; none for float32.
         permute: Whether each task permutes its inputs.
         name: What logs call the family.
 
@@ -140,7 +140,8 @@ def load_families(families: Sequence[TaskFamily], seed: int) -> tuple[list[Bucke
         (buckets, pools): a list of `Bucket`, and the list of `Sources` they index.
 
     Raises:
-        ValueError: There is no family, or one wants more ways than a source has classes.
+        ValueError: There is no family, or one wants more ways than a source has classes, or
+            augments what is not brightness.
     """
     if not families:
         raise ValueError("families must hold at least one TaskFamily. Received: none")
@@ -152,13 +153,7 @@ def load_families(families: Sequence[TaskFamily], seed: int) -> tuple[list[Bucke
             pools.append(load_pool(*images))
         pool = wanted.index(images)
         sources = pools[pool]
-        fewest = min(sources.class_counts)
-        if family.ways[1] > fewest:
-            classes = dict(zip(sources.names, sources.class_counts, strict=True))
-            raise ValueError(
-                f"ways must be at most the classes of each source, here {classes}. "
-                f"Received: ways={family.ways}"
-            )
+        _check_family(family, sources)
         shape = sources.pool.images.shape[1:]
         rng = np.random.default_rng([seed, place])
         specs = [family.task_spec(shape, rng) for _ in range(family.buckets)]
@@ -166,3 +161,17 @@ def load_families(families: Sequence[TaskFamily], seed: int) -> tuple[list[Bucke
             Bucket(spec, pool, family.tasks, f"{family.name}_{i}") for i, spec in enumerate(specs)
         ]
     return buckets, pools
+
+
+def _check_family(family, sources):
+    if family.ways[1] > min(sources.class_counts):
+        classes = list(zip(sources.names, sources.class_counts, strict=True))
+        raise ValueError(
+            f"ways must be at most the classes of each source, here {classes}. "
+            f"Received: ways={family.ways}"
+        )
+    if family.augmentations and sources.pool.images.dtype != np.uint8:
+        raise ValueError(
+            "augmentations distort brightness, uint8, and would cut off other numbers; leave them "
+            f"out. Received: {len(family.augmentations)} of them for {sources.names}"
+        )

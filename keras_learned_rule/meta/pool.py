@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+from keras import backend, ops
 
 from keras_learned_rule.checks import check, function, instance_of, list_of, number, pair_of
 from keras_learned_rule.data.image_set import ImageSet
@@ -15,7 +16,7 @@ class Pool(NamedTuple):
     """Images of several data sets, drawn from by plain indexing; its size costs no time.
 
     Attributes:
-        images: [n, height, width, channels] uint8.
+        images: [n, height, width, channels] uint8, or float32 if those of a data set are.
         class_table: [classes, m] int32, indices into `images` for each class of all data sets;
             the halves of a row have no image in common.
         source_of_class: [classes] int32, which data set a class belongs to.
@@ -82,12 +83,25 @@ def load_pool(sources, size, channels):
         )
     counts = tuple(len(s.class_names) for s in sets)
     pool = Pool(
-        images=np.concatenate([s.images for s in sets]),
+        images=_joint_images(sets),
         class_table=_joint_table(sets),
         source_of_class=np.repeat(np.arange(len(sets), dtype="int32"), counts),
         thresholds=(np.cumsum(shares) / shares.sum()).astype("float32"),
     )
     return Sources(tuple(s.name for s in sets), counts, pool)
+
+
+def inputs_of(images):
+    """What a network gets, float32: bytes as numbers from 0 to 1, other numbers as they are."""
+    unit = 255.0 if backend.standardize_dtype(images.dtype) == "uint8" else 1.0
+    return ops.cast(images, "float32") / unit
+
+
+def _joint_images(sets):
+    images = [s.images for s in sets]
+    if len({part.dtype for part in images}) > 1:
+        images = [ops.convert_to_numpy(inputs_of(part)) for part in images]
+    return np.concatenate(images)
 
 
 def _joint_table(sets):

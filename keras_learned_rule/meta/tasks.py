@@ -11,6 +11,7 @@ from keras import ops
 from keras_learned_rule.checks import check_fields, flag, instance_of, integer, list_of
 from keras_learned_rule.data.augment import Augmentation, augmented
 from keras_learned_rule.meta.networks import NetworkSpec
+from keras_learned_rule.meta.pool import inputs_of
 from keras_learned_rule.meta.unroll import Episode, InnerData
 
 # The draws of an image that choose it: its class among those of the task, its place in the class.
@@ -197,7 +198,7 @@ def _pictures(spec, pool, task, slots, columns, draws, noise):
         ops.reshape(pool.class_table, (-1,)), rows * pool.class_table.shape[1] + columns
     )
     chosen = ops.take(pool.images, ops.reshape(indices, (-1,)), axis=0)
-    images = ops.cast(chosen, "float32") / 255.0
+    images = inputs_of(chosen)
     coefficients = 2.0 * draws[..., CHOICE_DRAWS:] - 1.0
     if spec.augmentations:
         of_task = ops.convert_to_tensor([a.of_task for a in spec.augmentations])
