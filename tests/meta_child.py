@@ -21,6 +21,7 @@ SETTINGS = dict(
     engine={},  # Arguments of make_engine.
     table=False,  # Whether random draws come from a table made here, by NumPy.
     problem={},
+    exchange=None,  # Meta-trains by `PersistentES` with this `exchange`.
     run_dir=None,  # Runs `train` there instead of single updates.
     kill=None,  # Seconds after the first update, or the name of a moment in `_kill_at`.
     checkpoint_every=1,
@@ -78,6 +79,7 @@ def parts(settings):
 
 def updates(settings):
     from keras_learned_rule.meta.engine import make_engine
+    from keras_learned_rule.meta.estimators import PersistentES
     from keras_learned_rule.meta.families import load_families
     from keras_learned_rule.meta.problem import Problem
     from keras_learned_rule.meta.trainer import MetaTrainer
@@ -88,9 +90,12 @@ def updates(settings):
     if settings["table"]:
         table_random(engine)
     rule, family, horizon = parts(settings)
+    problem = dict(settings["problem"])
+    if settings["exchange"]:
+        problem["estimator"] = PersistentES(0.05, pairs=2, exchange=settings["exchange"])
     trainer = MetaTrainer(
         engine,
-        Problem(rule, **settings["problem"]),
+        Problem(rule, **problem),
         *load_families([family], seed=0),
         meta_cases.theta(rule),
         updates=100,

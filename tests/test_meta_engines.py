@@ -63,21 +63,36 @@ def test_devices_that_share_a_cpu_do_not_run_out_of_threads():
     assert children.report_of_jax(POOL) >= 8
 
 
+def theta_of_processes(folder, backend, count, **settings):
+    """The theta of so many processes of a run, of a device each."""
+    out = folder / f"{backend}-{count}-processes.npz"
+    settings |= {"engine": {"strategy": "multi_worker"}, "out": str(out)}
+    processes = [
+        children.start(backend, environment, **settings)
+        for environment in children.workers(count, backend)
+    ]
+    reports = [children.finish(process) for process in processes]
+    assert [report["replicas"] for report in reports] == [count] * count
+    return children.read(out)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("backend", "count"),
     [("tensorflow", 2), ("jax", 2), pytest.param("jax", 4, marks=pytest.mark.nightly)],
 )
 def test_several_processes_give_the_theta_of_one(folder, one_device, backend, count):
-    out = folder / f"{backend}-{count}-processes.npz"
-    engine = {"strategy": "multi_worker"}
-    processes = [
-        children.start(backend, environment, engine=engine, out=str(out))
-        for environment in children.workers(count, backend)
-    ]
-    reports = [children.finish(process) for process in processes]
-    assert [report["replicas"] for report in reports] == [count] * count
-    assert_close(children.read(out), one_device[backend], 1e-5)
+    assert_close(theta_of_processes(folder, backend, count), one_device[backend], 1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", pytest.param("tensorflow", marks=pytest.mark.nightly)])
+def test_processes_that_exchange_losses_give_the_theta_of_one(folder, backend):
+    # Inner loops of two to five meta-updates: some begin anew.
+    shared = {"updates": 7}
+    one, _ = children.theta_after(folder, backend, "es", exchange="gradients", **shared)
+    two = theta_of_processes(folder, backend, 2, exchange="losses", **shared)
+    assert_close(two, one, 1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -192,6 +192,27 @@ def test_persistent_es_moves_theta_too():
     assert sums["merge/step"].shape == (2, 2, 3) and np.all(np.std(sums["merge/step"], axis=1) > 0)
 
 
+@pytest.mark.slow
+def test_losses_make_the_gradient_that_they_stand_for():
+    trainers = []
+    for exchange in ("gradients", "losses"):
+        estimator = PersistentES(0.05, pairs=2, exchange=exchange)
+        trainer = meta_cases.trainer(problem=meta_cases.problem(estimator=estimator))
+        records = run(trainer, 4)
+        state = trainer.state()
+        # One task has losses that are not finite, and begins anew after it.
+        state["particles"][0].carried["states"][0]["w"][1, 0] *= 1e38
+        trainer.restore(state, 4)
+        records += run(trainer, 3)
+        assert [r["skipped"] for r in records] == [0, 0, 0, 0, 0.5, 0, 0]
+        trainers.append(trainer)
+    one, other = trainers
+    meta_cases.assert_equal(one.theta_arrays(), other.theta_arrays(), 1e-5)
+    meta_cases.assert_equal(
+        other.state()["perturbations"][0], one.state()["particles"][0].carried["sums"], 1e-6
+    )
+
+
 def test_tasks_must_divide_over_replicas():
     engine = meta_cases.engine()
     engine.replicas = 3

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import gin
 from keras import ops, tree
 
-from keras_learned_rule.checks import check_fields, integer, number
+from keras_learned_rule.checks import check_fields, integer, number, one_of
 from keras_learned_rule.hints import Tensor, Tensors
 from keras_learned_rule.meta.engines.base import Engine
 
@@ -24,12 +24,15 @@ class Estimate(NamedTuple):
         gradient: Estimate of the gradient of the mean loss, as theta.
         losses: [S], of the scored ones of the K steps.
         extra: What `run` returned beside the state; the mean, if it ran several times.
+        slopes: [pairs] differences of the mean losses of antithetic copies, over 2 deviation^2;
+            None of an estimator without them.
     """
 
     carried: Any
     gradient: Any
     losses: Any
     extra: Any
+    slopes: Any = None
 
 
 @gin.configurable
@@ -85,6 +88,13 @@ class TruncatedBackprop:
         return Estimate(state, gradient, losses, extra)
 
 
+_PES_KINDS = {
+    "deviation": number(above=0),
+    "pairs": integer(least=1),
+    "exchange": one_of(("gradients", "losses")),
+}
+
+
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
 class PersistentES:
@@ -98,9 +108,11 @@ class PersistentES:
     Args:
         deviation: Standard deviation of a perturbation.
         pairs: Antithetic pairs a task.
+        exchange: What replicas and processes send each other: "gradients", or "losses", from which
+            each of them makes the gradient of all tasks again (docs/scaling.md).
 
     Raises:
-        ValueError: An argument is not positive.
+        ValueError: A number is not positive, or there is no such exchange.
 
     Example:
     ```python
@@ -114,9 +126,10 @@ class PersistentES:
 
     deviation: float = 0.05
     pairs: int = 4
+    exchange: str = "gradients"
 
     def __post_init__(self):
-        check_fields(self, {"deviation": number(above=0), "pairs": integer(least=1)})
+        check_fields(self, _PES_KINDS)
 
     def start(self, theta: Tensors, state: Any) -> Any:
         """What a new inner loop carries: a state for each copy, and no perturbation yet."""
@@ -135,17 +148,25 @@ class PersistentES:
         seed: Tensor,
     ) -> Estimate:
         """Estimates the meta-gradient; see `TruncatedBackprop`."""
-        noise = {
-            name: self.deviation * engine.normal(engine.fold_in(seed, i), (self.pairs, *a.shape))
-            for i, (name, a) in enumerate(theta.items())
-        }
+        noise = self.noise(engine, theta, seed)
         sums = {name: carried["sums"][name] + noise[name] for name in theta}
         thetas = {n: a + ops.concatenate([noise[n], -noise[n]]) for n, a in theta.items()}
         copies = thetas, carried["states"]
         losses, (states, extra) = engine.each(lambda copy: run(*copy), copies)
         means = ops.mean(losses, axis=1)
         slopes = (means[: self.pairs] - means[self.pairs :]) / (2.0 * self.deviation**2)
-        gradient = {n: ops.tensordot(slopes, s, axes=1) / self.pairs for n, s in sums.items()}
+        gradient = self.gradient(slopes, sums)
         carried = {"states": states, "sums": sums}
         extra = tree.map_structure(lambda a: ops.mean(a, axis=0), extra)
-        return Estimate(carried, gradient, ops.mean(losses, axis=0), extra)
+        return Estimate(carried, gradient, ops.mean(losses, axis=0), extra, slopes)
+
+    def noise(self, engine: Engine, theta: Tensors, seed: Tensor) -> Tensors:
+        """The perturbations of K steps, a dict of [pairs, ...]: a function of the seed."""
+        return {
+            name: self.deviation * engine.normal(engine.fold_in(seed, i), (self.pairs, *a.shape))
+            for i, (name, a) in enumerate(theta.items())
+        }
+
+    def gradient(self, slopes: Tensor, sums: Tensors) -> Tensors:
+        """The gradient of [pairs] slopes, each credited to the sum of all its perturbations."""
+        return {name: ops.tensordot(slopes, s, axes=1) / self.pairs for name, s in sums.items()}

@@ -49,6 +49,18 @@ class Shared(NamedTuple):
     seed: Any
 
 
+class Losses(NamedTuple):
+    """What tasks send in place of gradients (`Problem.exchanges_losses`).
+
+    Attributes:
+        slopes: [tasks, pairs], see `Estimate`. Not finite where a loss was not.
+        begun: [tasks] float32, 1 where these are the first steps of an inner loop.
+    """
+
+    slopes: Any
+    begun: Any
+
+
 def bucket_step(engine, problem, spec, truncation, shared, tasks):
     """K inner steps with meta-gradient of all tasks of a bucket that are on this replica.
 
@@ -62,19 +74,27 @@ def bucket_step(engine, problem, spec, truncation, shared, tasks):
             `Particle` of stacked arrays.
 
     Returns:
-        ((particles, results), gradient): the particles after K steps, a `TaskResult` of stacked
-        arrays, and the sum of the tasks' clipped gradients. Non-finite ones count as 0.
+        ((particles, results), sent): the particles after K steps, a `TaskResult` of stacked
+        arrays, and what is to be added over replicas: the sum of the tasks' clipped gradients, of
+        which non-finite ones count as 0, or the `Losses` of all tasks, 0 for those of others.
     """
 
     def one(task):
         return task_step(engine, problem, spec, truncation, shared, *task)
 
-    particles, gradients, results = _each(engine, problem, one, tasks)
-    gradient = {name: ops.sum(g, axis=0) for name, g in gradients.items()}
-    return (particles, results), gradient
+    particles, sent, results = each_task(engine, problem, one, tasks)
+    if problem.exchanges_losses:
+        (ids, _), count = tasks, tasks[0].shape[0] * engine.replicas
+        sent = tree.map_structure(
+            lambda a: ops.scatter(ids[:, None], a, (count, *a.shape[1:])), sent
+        )
+    else:
+        sent = {name: ops.sum(g, axis=0) for name, g in sent.items()}
+    return (particles, results), sent
 
 
-def _each(engine, problem, function, tasks):
+def each_task(engine, problem, function, tasks):
+    """Applies a function to tasks, a tuple of trees of stacked arrays, as `Problem` says."""
     if tasks[0].shape[0] == 1:
         result = function(tree.map_structure(lambda a: a[0], tasks))
         return tree.map_structure(lambda a: a[None], result)
@@ -82,7 +102,7 @@ def _each(engine, problem, function, tasks):
 
 
 def task_step(engine, problem, spec, truncation, shared, task_id, particle):
-    """`bucket_step` of a single task: (particle, gradient, result)."""
+    """`bucket_step` of a single task: (particle, gradient or `Losses`, result)."""
     seed = engine.fold_in(shared.seed, task_id)
     particle, diverged = renewed(
         engine,
@@ -105,11 +125,13 @@ def task_step(engine, problem, spec, truncation, shared, task_id, particle):
     estimate = problem.estimator(
         engine, run, shared.theta, particle.carried, engine.fold_in(seed, ESTIMATOR)
     )
-    gradient, norm = _clipped(estimate.gradient, problem.clip_norm)
+    sent, norm = clipped(estimate.gradient, problem.clip_norm)
+    if problem.exchanges_losses:
+        sent = Losses(estimate.slopes, ops.cast(particle.step == 0, "float32"))
     first = particle.step + truncation - estimate.losses.shape[0]
     result = TaskResult(estimate.losses, estimate.extra, norm, first, task.source, diverged)
     particle = particle._replace(carried=estimate.carried, step=particle.step + truncation)
-    return particle, gradient, result
+    return particle, sent, result
 
 
 def _drawn_data(engine, problem, spec, truncation, pool, task, seed):
@@ -121,7 +143,7 @@ def _drawn_data(engine, problem, spec, truncation, pool, task, seed):
     return inner_data(spec, pool, task, draws, noise, problem.scored)
 
 
-def _clipped(gradient, clip_norm):
+def clipped(gradient, clip_norm):
     """A gradient of at most clip_norm, zero where it was not finite; and its norm before."""
     norm = ops.sqrt(sum(ops.sum(ops.square(g)) for g in gradient.values()))
     scale = clip_norm / ops.maximum(norm, clip_norm)

@@ -83,6 +83,11 @@ class Problem:
                 f"Received: {list(self.frozen)}"
             )
 
+    @property
+    def exchanges_losses(self):
+        """Whether replicas send each other losses in place of gradients."""
+        return getattr(self.estimator, "exchange", "gradients") == "losses"
+
     def scaled(self, theta):
         """What meta-training works on: theta over its scales, without frozen arrays."""
         learned = {name: a for name, a in theta.items() if name not in self.frozen}

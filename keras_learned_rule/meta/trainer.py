@@ -9,6 +9,7 @@ from keras import tree
 
 from keras_learned_rule.checks import check, integer, optional
 from keras_learned_rule.meta.adam import adam_start
+from keras_learned_rule.meta.losses import gradient_from_losses, no_perturbations
 from keras_learned_rule.meta.meta_step import Shared, bucket_step, meta_update
 from keras_learned_rule.meta.particles import finished_particles
 
@@ -94,6 +95,9 @@ class MetaTrainer:
         self.sources, self._pools = pools, [engine.share(sources.pool) for sources in pools]
         self._ids = [engine.spread(_local_tasks(engine, bucket.tasks)) for bucket in buckets]
         self._steps, self._meta_update = {}, engine.compile_shared(meta_update)
+        self._gradient = engine.compile_shared(
+            functools.partial(gradient_from_losses, engine, problem)
+        )
         self._put(self._start(theta))
 
     @property
@@ -146,6 +150,7 @@ class MetaTrainer:
             "theta": self.engine.fetch_shared(self._theta),
             "adam": self.engine.fetch_shared(self._adam),
             "skipped": self.engine.fetch_shared(self._skipped),
+            "perturbations": self.engine.fetch_shared(self._perturbations),
             "particles": [fetch(particles) for particles in self._particles],
         }
 
@@ -158,6 +163,7 @@ class MetaTrainer:
         self._theta = self.engine.share(state["theta"])
         self._adam = self.engine.share(state["adam"])
         self._skipped = self.engine.share(state["skipped"])
+        self._perturbations = [self.engine.share(p) for p in state["perturbations"]]
         self._particles = [self.engine.spread(p) for p in state["particles"]]
 
     def _start(self, theta):
@@ -168,7 +174,13 @@ class MetaTrainer:
             for b, count in zip(self.buckets, counts, strict=True)
         ]
         start = {"theta": theta, "adam": adam_start(theta), "skipped": np.zeros((), "float32")}
-        return {**start, "particles": particles}
+        return {**start, "perturbations": self._no_perturbations(theta), "particles": particles}
+
+    def _no_perturbations(self, theta):
+        """Those of all tasks of each bucket, where the gradient is made of losses."""
+        if not self.problem.exchanges_losses:
+            return []
+        return [no_perturbations(self.problem, theta, bucket.tasks) for bucket in self.buckets]
 
     def _bucket_step(self, index, truncation, lengths):
         bucket = self.buckets[index]
@@ -180,9 +192,13 @@ class MetaTrainer:
         seed = np.array([self.seed * len(self.buckets) + index, self.updates_done], "int32")
         shared = Shared(self._theta, self._pools[bucket.pool], lengths, self.engine.share(seed))
         tasks = self._ids[index], self._particles[index]
-        (particles, results), gradient = self._steps[index, truncation](shared, tasks)
+        (particles, results), sent = self._steps[index, truncation](shared, tasks)
         self._particles[index] = particles
-        return gradient, results
+        if self.problem.exchanges_losses:
+            sent, self._perturbations[index] = self._gradient(
+                shared.theta, shared.seed, sent, self._perturbations[index]
+            )
+        return sent, results
 
     def _scalar(self, value):
         return self.engine.share(np.asarray(value, "float32"))
