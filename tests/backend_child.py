@@ -8,6 +8,7 @@ in place of the names it writes weights there, as npz.
 
 import functools
 import json
+import os
 import sys
 import tempfile
 import traceback
@@ -43,6 +44,8 @@ RULE = cases.compact_rule()
 CHECKS = {}
 # What needs several devices of JAX.
 DEVICE_CHECKS = {}
+# What needs two processes of JAX, as KERAS_DISTRIBUTION_* describe them.
+PROCESS_CHECKS = {}
 
 
 def check(function, table=CHECKS):
@@ -464,9 +467,23 @@ def on_devices(distribution, x, make, **options):
         keras.distribution.set_distribution(None)
 
 
+def model_parallel(shape):
+    """A layout with pieces of the first kernel on each column of devices."""
+    mesh = keras.distribution.DeviceMesh(
+        shape, ("batch", "model"), keras.distribution.list_devices("cpu")
+    )
+    layouts = keras.distribution.LayoutMap(mesh)
+    layouts[".*first/kernel"], layouts[".*first/bias"] = (None, "model"), ("model",)
+    # Those of variables, and of the output.
+    layouts[".*norm/.*"] = ("model",)
+    return keras.distribution.ModelParallel(
+        layout_map=layouts, batch_dim_name="batch", auto_shard_dataset=False
+    )
+
+
 def data_parallel(devices):
     devices = keras.distribution.list_devices("cpu")[:devices]
-    return keras.distribution.DataParallel(devices=devices)
+    return keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False)
 
 
 device_check = functools.partial(check, table=DEVICE_CHECKS)
@@ -483,14 +500,11 @@ def data_parallel_gives_the_weights_of_one_device():
 
 @device_check
 def model_parallel_gives_the_weights_of_one_device():
-    distribution = keras.distribution
-    mesh = distribution.DeviceMesh((2, 2), ("batch", "model"), distribution.list_devices("cpu"))
-    layouts = distribution.LayoutMap(mesh)
-    layouts["first/kernel"], layouts["first/bias"] = (None, "model"), ("model",)
-    layouts["norm/.*"] = ("model",)
-    parallel = distribution.ModelParallel(layout_map=layouts, batch_dim_name="batch")
+    parallel = model_parallel((2, 2))
     alone = on_devices(None, X[: 4 * BATCH], cases.network)
     cases.assert_same(alone, on_devices(parallel, X[: 4 * BATCH], cases.network), 1e-5)
+    with parallel.scope():
+        assert not cases.network().get_layer("first").kernel.value.is_fully_replicated
 
 
 @device_check
@@ -504,15 +518,72 @@ def what_a_distribution_cannot_do_is_refused():
         on_devices(data_parallel(2), X, cases.network)
 
 
+process_check = functools.partial(check, table=PROCESS_CHECKS)
+
+
+def own_rows(x, sizes):
+    """(rows of x, batch size) of this process, which has sizes[process] of each batch."""
+    own = int(os.environ["KERAS_DISTRIBUTION_PROCESS_ID"])
+    end = sum(sizes[: own + 1])
+    return np.concatenate([b[end - sizes[own] : end] for b in cases.batches(x)]), sizes[own]
+
+
+def over_processes(sizes, make=cases.network, steps=4, x=X[: 4 * BATCH], **options):
+    """Weights after a fit of which this process has so many rows of each batch."""
+    rows, size = own_rows(x, sizes)
+    rows = rows[: steps * size]
+    return on_devices(data_parallel(None), rows, make, batch_size=size, **options)
+
+
+HALVES = (BATCH // 2, BATCH // 2)
+
+
+@process_check
+def processes_give_the_weights_of_one():
+    images = models.batch(keras.KerasTensor((None, 8, 8, 3)), 2 * BATCH)
+    for x, make in ((X[: 4 * BATCH], cases.network), (images, models.residual_cnn)):
+        alone = on_devices(None, x, make, epochs=2)
+        cases.assert_same(alone, over_processes(HALVES, make, x=x, epochs=2), 1e-5)
+
+
+@process_check
+def processes_with_other_batches_are_refused():
+    unequal = (BATCH - 4, 4)
+    own = int(os.environ["KERAS_DISTRIBUTION_PROCESS_ID"])
+    with pytest.raises(ValueError, match=r"batches of one size.*examples \[12, 4\]"):
+        over_processes(unequal)
+    with pytest.raises(ValueError, match=r"as many of them.*steps an epoch \[4, 3\]"):
+        over_processes(HALVES, steps=4 - own)
+    rows, size = own_rows(X[: 4 * BATCH], HALVES)
+    with data_parallel(None).scope():
+        model = fresh()
+        data = ((batch,) for batch in cases.batches(rows, size)[: 4 - own])
+        with pytest.raises(ValueError, match=r"examples \[8, 0\] in processes 0 to 1"):
+            model.fit(data, verbose=0, callbacks=[rule(total_steps=4)])
+    given_back(model)
+
+
+@process_check
+def what_several_processes_cannot_do_is_refused():
+    with pytest.raises(ValueError, match="neither does a probe.*Received: 2 processes"):
+        with data_parallel(None).scope():
+            cases.fit(fresh(), X, rule(), [FewShotProbe(X, np.arange(len(X)) % 2, shots=2)])
+    with model_parallel((1, 2)).scope():
+        with pytest.raises(ValueError, match="all weights.*ModelParallel, which splits.*kernel"):
+            cases.fit(fresh(), X, rule())
+
+
 def outcome(name):
     try:
-        {**CHECKS, **DEVICE_CHECKS}[name]()
+        {**CHECKS, **DEVICE_CHECKS, **PROCESS_CHECKS}[name]()
     except BaseException:
         return traceback.format_exc()
     return ""
 
 
 if __name__ == "__main__":
+    if "KERAS_DISTRIBUTION_PROCESS_ID" in os.environ:
+        keras.distribution.initialize()
     what = json.loads(sys.argv[1])
     if isinstance(what, str):
         write_weights(what)

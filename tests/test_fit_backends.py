@@ -22,23 +22,26 @@ SLOW.remove(FORMS := "models_of_every_form")
 FOUR_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
 
 
-def run(name, argument, environment=()):
-    """What `backend_child.py` prints; other backends do without TensorFlow."""
+def start(name, argument, environment=()):
+    """A process of `backend_child.py`; other backends do without TensorFlow."""
     needed, own = BACKENDS[name]
     if importlib.util.find_spec(needed) is None:
         pytest.skip(f"needs {needed}: pip install {needed}")
-    process = children.start_script(
+    return children.start_script(
         "backend_child.py",
         argument,
         name.split()[0],
         {**own, **dict(environment)},
         tensorflow=name == "tensorflow",
     )
-    return children.finish(process)
 
 
 def failures(backend, names, environment=()):
-    outcomes = run(backend, names, environment)
+    return failures_of(start(backend, names, environment), names)
+
+
+def failures_of(process, names):
+    outcomes = children.finish(process)
     assert list(outcomes) == list(names)
     return "\n".join(f"{name}: {outcome}" for name, outcome in outcomes.items() if outcome)
 
@@ -69,12 +72,19 @@ def test_several_devices_of_jax():
     assert not failures("jax", list(backend_child.DEVICE_CHECKS), FOUR_DEVICES)
 
 
+@pytest.mark.slow
+def test_several_processes_of_jax():
+    names = list(backend_child.PROCESS_CHECKS)
+    both = [start("jax", names, described) for described in children.workers(2, "jax")]
+    assert not "".join(failures_of(process, names) for process in both)
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     @functools.cache
     def of(backend):
         path = str(tmp_path_factory.mktemp(backend) / "weights.npz")
-        run(backend, path)
+        children.finish(start(backend, path))
         return children.read(path)
 
     return of

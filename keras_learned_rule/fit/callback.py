@@ -222,10 +222,10 @@ class LearnedRule(FitWatch):
         try:
             self.memory.check_alone(self.model)
             self._bind()
+            super().on_train_begin(logs)
         except BaseException:
             self._detach()
             raise
-        super().on_train_begin(logs)
         self._schedule = Schedule(self.rule.spec, self.memory, self.total_steps, self.params)
         self._begun = False
         form = self._binding.input

@@ -5,6 +5,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from keras_learned_rule.checks import check, integer
+from keras_learned_rule.fit import backends
 from keras_learned_rule.fit.checks import check_lengths
 from keras_learned_rule.fit.few_shot_splits import few_shot_splits
 from keras_learned_rule.fit.inputs import InputForm
@@ -64,7 +65,8 @@ class FewShotProbe(UnfittedCopies):
         self.shots, self.repeats, self.every, self.seed = shots, repeats, every, seed
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        """Refuses examples that the model could not take after the first epoch."""
+        """Refuses examples and processes that could not measure after the first epoch."""
+        backends.current().check_predicts()
         if getattr(self.model, "input_shape", None) is not None:
             InputForm(self.model).check(self.x, "x of the probe")
 

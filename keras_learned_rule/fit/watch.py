@@ -2,6 +2,7 @@
 
 import warnings
 
+from keras_learned_rule.fit import backends
 from keras_learned_rule.fit.unfitted_copies import UnfittedCopies
 from keras_learned_rule.hints import Logs
 
@@ -27,7 +28,8 @@ class FitWatch(UnfittedCopies):
         raise NotImplementedError
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        """Forgets failures of an earlier fit."""
+        """Forgets failures of an earlier fit; all processes must plan for as many steps."""
+        backends.current().check_processes("steps an epoch", self.params["steps"] or 0)
         self.guard.reset()
         self._diverged = False
         self._checked = None

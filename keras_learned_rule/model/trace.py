@@ -107,7 +107,7 @@ def trace(model, inputs):
 
     def forward(x):
         recorder = _Recorder()
-        with watched(_parts(model), recorder), _casts_watched(recorder.cast):
+        with watched(_parts(model), recorder), _casts_watched(recorder.cast), _no_layouts():
             output = recorder.forward(model, x)
         passes.append(recorder.found)
         return output
@@ -207,6 +207,17 @@ def _casts_watched(cast):
         yield
     finally:
         keras.DTypePolicy.convert_input = convert
+
+
+@contextlib.contextmanager
+def _no_layouts():
+    """Without the distribution, which may lay out the output of a layer as another tensor."""
+    distribution = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(distribution)
 
 
 class _Forward(keras.Operation):

@@ -33,6 +33,18 @@ class Backend:
         """Raises ValueError where the rule cannot run as the model is compiled or distributed."""
         del model
 
+    def check_processes(self, what, number):
+        """Raises ValueError unless all processes of the fit pass the same number.
+
+        Args:
+            what: Str, what it is the number of, as for the message.
+            number: A non-negative integer.
+        """
+        del what, number
+
+    def check_predicts(self):
+        """Raises ValueError where Keras cannot read the outputs of `predict` in one process."""
+
     def check_traced(self, x, variable):
         """Raises ValueError where a compiler traces a step without the variables as arguments.
 

@@ -4,6 +4,8 @@ import contextlib
 
 import jax
 import keras
+import numpy as np
+from jax.experimental import multihost_utils
 
 from keras_learned_rule.fit.backends.base import Backend
 from keras_learned_rule.fit.stateless import stateless
@@ -32,6 +34,33 @@ class JaxBackend(Backend):
                 f"single device. Received: {type(distribution).__name__}, set after variable "
                 f"{local[0]!r} was made"
             )
+        split = [v.path for v in model.variables if not v.value.is_fully_replicated]
+        if _over_processes() and split:
+            raise ValueError(
+                "Over several processes every device must have all weights, as under DataParallel. "
+                f"Received: {type(distribution).__name__}, which splits variable {split[0]!r}"
+            )
+
+    def check_processes(self, what, number):
+        """See `Backend`."""
+        if not _over_processes():
+            return
+        by_process = np.ravel(multihost_utils.process_allgather(np.int32(number))).tolist()
+        if len(set(by_process)) > 1:
+            # Else some would wait for ever.
+            raise ValueError(
+                "All processes of a fit need batches of one size, and as many of them. Received: "
+                f"{what} {by_process} in processes 0 to {len(by_process) - 1}"
+            )
+
+    def check_predicts(self):
+        """See `Backend`."""
+        if _over_processes():
+            raise ValueError(
+                "Keras' predict does not run over several processes, so neither does a probe: "
+                "measure few_shot_accuracy after the fit, on a copy of the model in one process. "
+                f"Received: {jax.process_count()} processes"
+            )
 
     def check_traced(self, x, variable):
         """See `Backend`."""
@@ -45,7 +74,7 @@ class JaxBackend(Backend):
 
     def make_function(self, model, kind, step):
         """See `Backend`."""
-        return _Function(model, kind, step)
+        return _Function(model, kind, step, self.check_processes)
 
 
 class _Function:
@@ -56,20 +85,31 @@ class _Function:
     Only variables of ours are donated, so that no error can take the weights of the model away.
     """
 
-    def __init__(self, model, kind, step):
+    def __init__(self, model, kind, step, check_processes):
         self._model, self._kind, self._step = model, kind, step
-        self._known = None
+        self._check_processes, self._known = check_processes, None
 
     def __call__(self, state, iterator):
         state = dict(zip(_LISTS[self._kind], state, strict=True))
         try:
-            logs = self._advance(state, _next(iterator))
+            logs = self._advance(state, self._next(iterator))
             with contextlib.suppress(StopIteration):
                 for _ in range(self._model.steps_per_execution - 1):
-                    logs = self._advance(state, _next(iterator))
+                    logs = self._advance(state, self._next(iterator))
             return logs, tuple(state.values())
         finally:
             self._give_back(state)
+
+    def _next(self, iterator):
+        """The next batch; all processes must have one, or none."""
+        try:
+            data = _spread(iterator)
+        except StopIteration:
+            self._check_processes("examples", 0)
+            raise
+        rows = jax.tree.leaves(data)[0].shape[0] // jax.process_count()
+        self._check_processes("examples", rows)
+        return data
 
     def _advance(self, state, data):
         """One step; puts the new values into `state`."""
@@ -136,7 +176,12 @@ class _Function:
         self._model._jax_state_synced = True
 
 
-def _next(iterator):
+def _over_processes():
+    """Whether a step is made by several processes together."""
+    return keras.distribution.distribution() is not None and jax.process_count() > 1
+
+
+def _spread(iterator):
     """The next batch, which Keras spreads over the devices."""
     distribution = keras.distribution.distribution()
     try:
