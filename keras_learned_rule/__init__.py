@@ -1,5 +1,6 @@
 """Neural networks that learn without labels and without backprop, by a meta-learned local rule."""
 
+from keras_learned_rule import installed  # noqa: F401
 from keras_learned_rule.fit.binding import RuleBinding
 from keras_learned_rule.fit.callback import LearnedRule
 from keras_learned_rule.fit.model import LearnedRuleModel

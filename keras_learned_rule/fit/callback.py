@@ -69,7 +69,7 @@ class LearnedRule(FitWatch):
       a teacher then has what is left of it to learn.
     - Under `MirroredStrategy` each replica makes the update of its share of the batch, and the
       model takes their mean. Under `keras.distribution`, on JAX, the step is that of the whole
-      batch; all devices must get as many examples.
+      batch; all devices, and all processes, must get as many examples.
     - On PyTorch steps are made eagerly, whatever `jit_compile` says.
 
     Args:

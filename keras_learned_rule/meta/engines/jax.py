@@ -164,6 +164,8 @@ def join_processes(seconds=60):
     first = addresses and addresses.split(",")[0]
     names = "KERAS_DISTRIBUTION_NUM_PROCESSES", "KERAS_DISTRIBUTION_PROCESS_ID"
     numbers = [int(os.environ[name]) if name in os.environ else None for name in names]
+    # JAX aborts processes, and says little of why.
+    print(f"Waiting up to {seconds} seconds for all processes of the run", flush=True)
     if first and numbers[1]:
         _wait_for(first, seconds)
     try:
