@@ -171,6 +171,8 @@ def test_bad_settings_are_named():
             PersistentES(deviation=deviation)
     with pytest.raises(ValueError, match="pairs must be .*Received: 0"):
         PersistentES(pairs=0)
+    with pytest.raises(ValueError, match="exchange must be .*'losses'.*Received: 'loss'"):
+        PersistentES(exchange="loss")
 
 
 def test_adam_is_that_of_keras():

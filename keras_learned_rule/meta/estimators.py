@@ -25,14 +25,14 @@ class Estimate(NamedTuple):
         losses: [S], of the scored ones of the K steps.
         extra: What `run` returned beside the state; the mean, if it ran several times.
         slopes: [pairs] differences of the mean losses of antithetic copies, over 2 deviation^2;
-            None of an estimator without them.
+            empty from an estimator without them.
     """
 
     carried: Any
     gradient: Any
     losses: Any
     extra: Any
-    slopes: Any = None
+    slopes: Any = ()
 
 
 @gin.configurable
