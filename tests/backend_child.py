@@ -402,6 +402,10 @@ def models_of_every_form():
     for make, learning in models.LEARNING.items():
         keras.utils.set_random_seed(0)
         model = make()
+        # Keras' own fit cannot train recurrent layers with NNX (3.15.1, flax 0.12.8).
+        recurrent = any(isinstance(layer, keras.layers.RNN) for layer in model._flatten_layers())
+        if recurrent and "KERAS_NNX_ENABLED" in os.environ:
+            continue
         inputs = model_inputs(model)
         sites = find_sites(model, inputs)
         assert sorted(site.name for site in sites.learning) == sorted(learning), make
