@@ -48,12 +48,12 @@ GOOD = [
     "gaussian_mixture.classes = 10",
     "gaussian_mixture.examples = 2",
 ]
-# Of no effect, and there because every source takes them.
-IGNORED = {
-    (source, name)
-    for source in ("gaussian_mixture", "random_manifolds", "sparse_counts", "python_texts")
-    for name in ("size", "channels")
-} | {("array_folder", "size"), ("array_folder", "channels")}
+SOURCES_OF_VECTORS = (
+    *("gaussian_mixture", "random_manifolds", "sparse_counts", "python_texts", "array_folder"),
+    *("tabular", "curves", "gene_expression", "binary_features"),
+)
+# Of no effect there; every source takes them.
+IGNORED = {(source, name) for source in SOURCES_OF_VECTORS for name in ("size", "channels")}
 # What calls take beside the parameter that is wrong.
 NEEDED = {
     **{"size": 8, "channels": 1, "sources": [(gaussian_mixture, 1.0)], "folder": "images"},
