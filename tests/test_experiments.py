@@ -13,8 +13,10 @@ from keras_learned_rule import UpdateRule
 from keras_learned_rule.configs import parse_gin
 from keras_learned_rule.experiments import comparison, registry
 from keras_learned_rule.experiments.cells import CellStore
+from keras_learned_rule.experiments.networks import base_model, features
 from keras_learned_rule.experiments.report import document
 from keras_learned_rule.experiments.run import run_experiment, write_report
+from keras_learned_rule.experiments.scores import few_shot_scores
 from keras_learned_rule.experiments.setting import Setting
 from keras_learned_rule.experiments.tasks import TaskSource
 from keras_learned_rule.fit.few_shot_splits import few_shot_splits
@@ -113,6 +115,21 @@ def test_all_methods_get_the_same_splits(monkeypatch):
     # Apart from the shots that the VAE's epochs are judged by.
     assert {key[1:] for key in drawn} == {(2, 2, 0), (3, 2, 0), (10, 2, 0)}
     assert len({key[0] for key in drawn}) == 1
+
+
+def test_other_widths_are_those_of_every_network_and_kept_as_a_setting():
+    setting = Setting(UpdateRule.from_preset("compact"), "compact")
+    few = {"shots": (2,), "splits": 2}
+    groups = comparison.comparison(setting, ("digits8",), seeds=1, widths=[12, 8], **few)
+    by_name = {group.name.split("/")[1]: group for group in groups}
+    of_base = comparison.comparison(setting, ("digits8",), seeds=1, **few)
+    assert not any("widths" in group.settings for group in of_base)
+    narrow = {name for name, group in by_name.items() if group.settings.get("widths") == (12, 8)}
+    assert narrow == set(by_name) - {"pca", "raw"}
+    task = TaskSource("digits8").task(0)
+    embedded = features(base_model(64, (12, 8)), task.x, task.x_test)
+    assert embedded.shape[1] == 8
+    assert by_name["random"].prepare()(0) == few_shot_scores(embedded, task.y_test, 0, **few)
 
 
 def test_versus_takes_the_better_readout_of_each_and_pairs_seeds():

@@ -35,6 +35,7 @@ WRONG = {
     "intervals": ["5", "@Intervals", "{'log': 3}"],
     "max_skipped_updates": ["0", "-1", "1.5", "None", "'never'"],
     "start_from": ["3", "True", "['compact']", "''"],
+    "start_values": ["3", "'merge/step'", "{'step': 1.0}", "{'merge/step': 'a'}"],
     "tensorboard": ["1", "None", "'yes'"],
     "dry_run": ["1", "None", "'yes'"],
     "seed": ["None", "1.5", "'a'", "-1", "99999999999", "2147483647"],

@@ -90,3 +90,31 @@ def test_the_published_merge_divides_by_the_number_of_terms(tmp_path):
     starting_theta(path, one, seed=0)
     with pytest.raises(ValueError, match="start_from must be a theta of the same rule"):
         starting_theta(path, RuleSpec.published(terms=("decorr_x", "hebb")), seed=0)
+
+
+@pytest.mark.parametrize("start_from", [None, "compact_6"])
+def test_single_arrays_can_start_elsewhere(start_from):
+    rule = COMPACT.spec
+    expected = starting_theta(start_from, rule, seed=0)
+    expected["merge/step"][:] = 0.25
+    expected["merge/bias_rate"] = np.float32([1, 2, 3])
+    values = {"merge/step": 0.25, "merge/bias_rate": [1, 2, 3.0]}
+    theta = starting_theta(start_from, rule, 0, values)
+    check_theta(rule, theta)
+    assert list(theta) == list(expected)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(theta[name], array)
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"step": 1.0}, "by names out of .*'merge/step'.*Received: unknown 'step'"),
+        ({"merge/step": [1.0, 2.0]}, r"for all of 'merge/step'.*shape \(3,\)\. Received: "),
+        ({"merge/step": "high"}, "one finite number.*Received: 'high'"),
+        ({"merge/step": [0.0, 1.0, float("nan")]}, "one finite number.*Received: .*nan"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(values, message):
+    with pytest.raises(ValueError, match=f"start_values must .*{message}"):
+        starting_theta(None, COMPACT.spec, 0, values)

@@ -46,6 +46,7 @@ def comparison(
     supervised_batch=64,
     supervised_rate=5e-3,
     batch=128,
+    widths=None,
 ):
     """The groups of cells of the comparison.
 
@@ -63,11 +64,14 @@ def comparison(
         supervised_batch: int, labelled examples of such a step.
         supervised_rate: float, its learning rate.
         batch: int, unlabelled examples of a step.
+        widths: units of each layer of the network, the last being the embedding. Defaults to those
+            of the base model.
 
     Returns:
         A list of `Group`.
     """
     common = {"shots": tuple(shots), "splits": splits}
+    network = {} if widths is None else {"widths": tuple(widths)}
     rule = {"rule_steps": rule_steps, "batch": batch}
     fixed = fixed_rule()
     vae = {"steps": vae_steps, "marks": vae_marks, "batch": batch}
@@ -79,12 +83,11 @@ def comparison(
     # Whose statistics batch norm has in tests; before, moving averages, which lag behind.
     learned = {**learn, "statistics": "labelled"}
     train = functools.partial(methods.rule_trained, steps=rule_steps, batch=batch)
-    plans = {
+    # Of each method: what it does on a network, and its settings.
+    networks = {
         "random": (methods.random_network, {}),
         "rule": (functools.partial(train, rule=setting.rule), {**rule, **setting.rule_settings()}),
         "fixed_rule": (functools.partial(train, rule=fixed), {**rule, "theta": fingerprint(fixed)}),
-        "pca": (methods.pca, {}),
-        "raw": (methods.raw_inputs, {}),
         "vae": (functools.partial(methods.vae, **vae), vae),
         "supervised": (
             functools.partial(methods.supervised, early_stopping=False, **learn),
@@ -94,6 +97,11 @@ def comparison(
             functools.partial(methods.supervised, early_stopping=True, **learn),
             learned,
         ),
+    }
+    plans = {"pca": (methods.pca, {}), "raw": (methods.raw_inputs, {})}
+    plans |= {
+        name: (functools.partial(method, network=network), {**network, **settings})
+        for name, (method, settings) in networks.items()
     }
     # Cheap methods first: a run that is cut short has a picture of all data.
     prepared = {

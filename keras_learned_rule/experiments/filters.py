@@ -25,7 +25,9 @@ _SHOWN = 16
 
 
 @gin.configurable
-def filters(setting, data_sets=("mnist14",), seeds=3, steps=300, batch=128, checkpoints=()):
+def filters(
+    setting, data_sets=("mnist14",), seeds=3, steps=300, batch=128, widths=None, checkpoints=()
+):
     """The groups of cells.
 
     Args:
@@ -34,6 +36,7 @@ def filters(setting, data_sets=("mnist14",), seeds=3, steps=300, batch=128, chec
         seeds: int; the first is drawn.
         steps: int, inner steps.
         batch: int, examples of a step.
+        widths: units of each layer. Defaults to those of the base model.
         checkpoints: paths of theta files, earlier states of the rule.
 
     Returns:
@@ -41,12 +44,14 @@ def filters(setting, data_sets=("mnist14",), seeds=3, steps=300, batch=128, chec
     """
     rules = {Path(path).stem: UpdateRule.load(path) for path in checkpoints}
     rules[setting.rule_name] = setting.rule
+    network = {} if widths is None else {"widths": tuple(widths)}
+    loop = {"steps": steps, "batch": batch}
     return [
         Group(
             f"{data}/{name}",
-            {"data": data, "steps": steps, "batch": batch, "theta": fingerprint(rule)},
+            {"data": data, **loop, **network, "theta": fingerprint(rule)},
             range(seeds),
-            functools.partial(_prepare, data, setting.data_dir, rule, steps, batch),
+            functools.partial(_prepare, data, setting.data_dir, rule, network, **loop),
         )
         for data in data_sets
         for name, rule in rules.items()
@@ -56,9 +61,9 @@ def filters(setting, data_sets=("mnist14",), seeds=3, steps=300, batch=128, chec
 groups = filters
 
 
-def _prepare(data, data_dir, rule, steps, batch):
+def _prepare(data, data_dir, rule, network, steps, batch):
     source = TaskSource(data, data_dir=data_dir)
-    trainer = RuleTrainer(rule, source.inputs, batch=batch)
+    trainer = RuleTrainer(rule, source.inputs, batch=batch, **network)
     _, side, channels = IMAGES[data]
 
     def weights():

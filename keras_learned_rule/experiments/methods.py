@@ -28,11 +28,12 @@ VAE_HELD_OUT = 500
 EMBEDDING = 32
 
 
-def random_network(source, **options):
-    """The base model as initialised.
+def random_network(source, network, **options):
+    """The network as initialised.
 
     Args:
         source: `TaskSource`.
+        network: dict, what differs from the base model: arguments of `base_model`.
         **options: of `few_shot_scores`.
 
     Returns:
@@ -43,24 +44,26 @@ def random_network(source, **options):
     from keras_learned_rule.experiments.methods import random_network
     from keras_learned_rule.experiments.tasks import TaskSource
 
-    scores = random_network(TaskSource("digits8"), shots=(5,), splits=2)(0)
+    scores = random_network(TaskSource("digits8"), {}, shots=(5,), splits=2)(0)
     assert 0.1 < scores["ridge"]["5"] < 0.8
     ```
     """
 
     def compute(seed):
         task = source.task(seed)
-        embedded = features(base_model(source.inputs, seed=seed), task.x, task.x_test)
+        fresh = base_model(source.inputs, seed=seed, **network)
+        embedded = features(fresh, task.x, task.x_test)
         return few_shot_scores(embedded, task.y_test, seed, **options)
 
     return compute
 
 
-def rule_trained(source, rule, steps, batch, **options):
-    """The base model after an inner loop of an update rule.
+def rule_trained(source, network, rule, steps, batch, **options):
+    """The network after an inner loop of an update rule.
 
     Args:
         source: `TaskSource`.
+        network: see `random_network`.
         rule: `UpdateRule`.
         steps: int, inner steps.
         batch: int, examples of a step.
@@ -69,7 +72,7 @@ def rule_trained(source, rule, steps, batch, **options):
     Returns:
         A function from a seed to the dict of `few_shot_scores`.
     """
-    trainer = RuleTrainer(rule, source.inputs, batch=batch)
+    trainer = RuleTrainer(rule, source.inputs, batch=batch, **network)
 
     def compute(seed):
         task = source.task(seed)
@@ -102,11 +105,12 @@ def raw_inputs(source, **options):
     return compute
 
 
-def supervised(source, steps, batch_size, learning_rate, early_stopping, shots, splits):
-    """The base model trained by backprop on the labelled examples alone.
+def supervised(source, network, steps, batch_size, learning_rate, early_stopping, shots, splits):
+    """The network trained by backprop on the labelled examples alone.
 
     Args:
         source: `TaskSource`.
+        network: see `random_network`.
         steps, batch_size, learning_rate, early_stopping: see `supervised_accuracy`.
         shots: labels a class, for each of which `splits` networks are trained.
         splits: int.
@@ -116,15 +120,15 @@ def supervised(source, steps, batch_size, learning_rate, early_stopping, shots, 
         entry for a single label a class.
     """
     task = source.task(0)
-    network = base_model(source.inputs)
+    start = base_model(source.inputs, **network)
     learner = SupervisedLearner(
-        network, task.x_test, len(np.unique(task.y_test)), splits, learning_rate
+        start, task.x_test, len(np.unique(task.y_test)), splits, learning_rate
     )
     possible = [k for k in shots if k > 1 or not early_stopping]
 
     def compute(seed):
         task = source.task(seed)
-        start = base_model(source.inputs, seed=seed)
+        start = base_model(source.inputs, seed=seed, **network)
         run = functools.partial(
             learner.accuracy,
             start,
@@ -141,21 +145,23 @@ def supervised(source, steps, batch_size, learning_rate, early_stopping, shots, 
 
 
 class VaeTrainer:
-    """A VAE of the base model, measured along the way.
+    """A VAE of the network, measured along the way.
 
     Args:
         source: `TaskSource`.
         batch: int. Defaults to `128`.
+        **network: what differs from the base model, arguments of `base_model`.
 
     Attributes:
-        encoder: the base model.
+        encoder: the network.
         vae: `VariationalAutoencoder` around it.
         seconds: float, spent on training steps since the network was last begun afresh.
     """
 
-    def __init__(self, source, batch=128):
+    def __init__(self, source, batch=128, **network):
         self._source = source
-        self.encoder = base_model(source.inputs)
+        self._fresh = functools.partial(base_model, source.inputs, **network)
+        self.encoder = self._fresh()
         self.vae = VariationalAutoencoder(self.encoder)
         self.vae.compile(keras.optimizers.Adam(1e-3))
         self.vae.optimizer.build(self.vae.trainable_variables)
@@ -182,7 +188,7 @@ class VaeTrainer:
 
     def _restart(self, seed):
         self.seconds = 0.0
-        self.encoder.set_weights(base_model(self._source.inputs, seed=seed).get_weights())
+        self.encoder.set_weights(self._fresh(seed=seed).get_weights())
         draw = keras.initializers.GlorotUniform(seed=seed)
         for layer in (self.vae.posterior_head, *self.vae.decoder.layers):
             if isinstance(layer, keras.layers.Dense):
@@ -195,11 +201,12 @@ class VaeTrainer:
             variable.assign(value)
 
 
-def vae(source, steps, marks, batch, **options):
+def vae(source, network, steps, marks, batch, **options):
     """A VAE at the mark with the best ELBO and at that with the best few-shot accuracy.
 
     Args:
         source: `TaskSource`.
+        network: see `random_network`.
         steps: int.
         marks: int, how often it is measured, at equal distances.
         batch: int, examples of a step.
@@ -210,7 +217,7 @@ def vae(source, steps, marks, batch, **options):
         returns them, the steps at which these were, and "marks", a list of steps, ELBO and 10-shot
         accuracy.
     """
-    trainer = VaeTrainer(source, batch)
+    trainer = VaeTrainer(source, batch, **network)
     stops = [steps * (i + 1) // marks for i in range(marks)]
 
     def compute(seed):

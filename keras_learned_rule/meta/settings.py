@@ -65,6 +65,7 @@ KINDS = {
     "intervals": optional(_made_by(Intervals)),
     "max_skipped_updates": integer(least=1),
     "start_from": optional(file_path()),
+    "start_values": optional(Kind("a dict", lambda value: isinstance(value, dict))),
     "tensorboard": flag(),
     "dry_run": flag(),
     "seed": integer(0, _LARGEST),

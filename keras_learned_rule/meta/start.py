@@ -10,7 +10,7 @@ from keras_learned_rule.rule.theta import init_theta, theta_shapes
 from keras_learned_rule.rule.update_rule import UpdateRule
 
 
-def starting_theta(start_from, rule, seed):
+def starting_theta(start_from, rule, seed, values=None):
     """The theta that meta-training starts from.
 
     A compact rule with more terms, or that is aware of sizes or sparsity where the other is not,
@@ -23,12 +23,15 @@ def starting_theta(start_from, rule, seed):
         start_from: Name of a preset, path of a theta file, or None for `init_theta`.
         rule: `RuleSpec` of the rule to be meta-trained.
         seed: Non-negative integer, of what is drawn.
+        values: Dict from names of arrays to numbers that they have instead: one number for all
+            entries, or nested lists of the array's shape. Defaults to none.
 
     Returns:
         A dict from name to float32 array.
 
     Raises:
-        ValueError: The other rule differs in more than that, or its file is damaged.
+        ValueError: The other rule differs in more than that, its file is damaged, or `values` does
+            not fit the rule.
         FileNotFoundError: There is no such preset or file.
 
     Example:
@@ -41,8 +44,32 @@ def starting_theta(start_from, rule, seed):
     assert not theta["merge/coefficients"][:, terms.index("learned_hebb")].any()
     ```
     """
-    if start_from is None:
-        return init_theta(rule, seed)
+    theta = init_theta(rule, seed) if start_from is None else _grown(start_from, rule, seed)
+    return theta | {name: _filled(theta, name, v) for name, v in (values or {}).items()}
+
+
+def _filled(theta, name, value):
+    """The array of this name with other entries."""
+    if name not in theta:
+        raise ValueError(
+            f"train.start_values must be numbers by names out of {list(theta)}. "
+            f"Received: unknown {name!r}"
+        )
+    shape = theta[name].shape
+    try:
+        array = np.asarray(value, "float32")
+    except (TypeError, ValueError):
+        array = np.array(np.nan)
+    if array.shape not in ((), shape) or not np.all(np.isfinite(array)):
+        raise ValueError(
+            f"train.start_values must be one finite number for all of {name!r}, or lists of them "
+            f"of its shape {shape}. Received: {value!r}"
+        )
+    return np.broadcast_to(array, shape).copy()
+
+
+def _grown(start_from, rule, seed):
+    """The theta of another rule, with starting values for what it lacks."""
     start = _loaded(start_from)
     if not _knows_less(start.spec, rule):
         raise ValueError(

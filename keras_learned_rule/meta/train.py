@@ -3,6 +3,7 @@
 import dataclasses
 import fnmatch
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import gin
 
@@ -51,6 +52,7 @@ def train(
     intervals: Intervals | None = None,
     max_skipped_updates: int = 100,
     start_from: PathLike | None = None,
+    start_values: Mapping[str, Any] | None = None,
     tensorboard: bool = False,
     dry_run: bool = False,
     seed: int = 0,
@@ -86,6 +88,8 @@ def train(
             at when the log is written. Defaults to `100`.
         start_from: Preset or theta file to start from, of the same rule or of one that knows less
             (see `starting_theta`). Defaults to `init_theta`.
+        start_values: Dict from names of arrays of theta to what they start at instead: a number
+            for all entries, or lists of numbers. Defaults to none.
         tensorboard: Whether to write TensorBoard files to run_dir/tensorboard.
         dry_run: Whether to print what would run, and stop there.
         seed: Non-negative integer, the seed of everything random.
@@ -118,7 +122,8 @@ def train(
     settings = checked_settings(dict(locals()))
     # First of all: some strategies must be made before TensorFlow has computed anything.
     engine = None if settings.dry_run else make_engine()
-    theta = starting_theta(settings.start_from, settings.rule, settings.seed)
+    start = settings.start_from, settings.rule, settings.seed, settings.start_values
+    theta = starting_theta(*start)
     problem = _problem(settings, theta)
     training, held_out = _loaded(settings)
     if settings.dry_run:
