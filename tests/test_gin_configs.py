@@ -6,12 +6,14 @@ import re
 import warnings
 
 import gin
+import numpy as np
 import pytest
 from conftest import ROOT
 
 from keras_learned_rule.configs import parse_gin
 from keras_learned_rule.experiments import registry
 from keras_learned_rule.meta.families import load_families
+from keras_learned_rule.meta.start import starting_theta
 from keras_learned_rule.meta.train import train
 
 FOLDER = ROOT / "gin_configs"
@@ -43,7 +45,8 @@ def dry_run(name, capsys):
 
 def test_there_is_a_file_for_each_purpose():
     learned = ["few_classes", "learned_hebb", "texts"]
-    assert RUNS == sorted([*learned, "cpu", "gpu", "paper", "preset", "quick", "tpu"])
+    others = ["cpu", "gpu", "paper", "preset", "published_cpu", "quick", "tpu"]
+    assert RUNS == sorted([*learned, *others])
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -159,3 +162,14 @@ def test_a_meta_batch_of_the_paper_has_256_tasks():
         parsed(name)
         tasks, buckets = (gin.query_parameter(f"TaskFamily.{n}") for n in ("tasks", "buckets"))
         assert tasks * buckets * len(gin.query_parameter("train.families")) == 256
+
+
+def test_the_small_published_rule_starts_from_hebbian_growth_against_decorrelation():
+    parsed("published_cpu")
+    rule = gin.get_configurable("published_rule")()
+    theta = starting_theta(None, rule, 0, gin.query_parameter("train.start_values"))
+    start = dict(zip(rule.terms, theta["merge/forward/coefficients"].tolist(), strict=True))
+    assert (start.pop("hebb"), start.pop("decorr_x")) == (75.0, 25.0)
+    assert set(start.values()) == {np.float32(0.1)}
+    assert not theta["bias_readout/kernel"].any()
+    assert (rule.merge, rule.output_width) == ("published", 32)

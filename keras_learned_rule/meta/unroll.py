@@ -112,7 +112,7 @@ def unroll(engine, problem, task_spec, theta, state, data, start, total_steps):
 
     def scored_body(i, carry):
         state, losses, accuracies = carry
-        here = ops.arange(scored) == i
+        here = ops.arange(scored, dtype="int32") == i
         when_scored = when(i + (steps - scored))
         state, loss, accuracy = scored_step(theta, state, *when_scored, data.batches, *episodes)
         return state, ops.where(here, loss, losses), ops.where(here, accuracy, accuracies)
