@@ -33,9 +33,9 @@ ENGINES = {
     "jax, 2 devices": dict(backend="jax", devices=2),
 }
 MEMORY_TRUNCATIONS = 4, 12
-# Of a meta-gradient, against its largest entry. That of the published rule is ill-conditioned: float32
-# is off by 0.02 to 0.03 with and without XLA, and so is float64 after its inputs were rounded
-# (docs/performance.md).
+# Of a meta-gradient, against its largest entry. That of the published rule is ill-conditioned:
+# float32 is off by 0.02 to 0.03 with and without XLA, and so is float64 after its inputs were
+# rounded (docs/performance.md).
 LARGEST_ERROR = {"small": 1e-3, "middle": 1e-3, "paper": 5e-2}
 CHILD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "meta_step_child.py")
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import meta_cases
 import numpy as np
 import pytest
@@ -69,6 +70,16 @@ def test_meta_gradient_equals_finite_differences(rule, remat):
         computed = sum(float(ops.sum(gradient[n] * d)) for n, d in direction.items())
         assert abs(expected) > 1e-6
         np.testing.assert_allclose(computed, expected, rtol=1e-5, atol=1e-8)
+
+
+def test_keras_default_precision_makes_no_difference(request):
+    problem, (theta, _, state, data) = Problem(RULES["compact"]), inner_loop(RULES["compact"])
+    expected, _ = unrolled(problem, theta, state, data)
+    request.addfinalizer(lambda: keras.config.set_floatx("float32"))
+    keras.config.set_floatx("float64")
+    losses, _ = unrolled(problem, theta, state, data)
+    # The inner learning rate is computed in float32, as always.
+    np.testing.assert_allclose(losses, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
