@@ -37,8 +37,8 @@ def parsed(name, *bindings):
     return gin.config_str(max_line_length=10**6)
 
 
-def dry_run(name, capsys):
-    parsed(name)
+def dry_run(name, capsys, *bindings):
+    parsed(name, *bindings)
     assert train("nowhere", dry_run=True) is None
     return capsys.readouterr().out
 
@@ -162,6 +162,16 @@ def test_a_meta_batch_of_the_paper_has_256_tasks():
         parsed(name)
         tasks, buckets = (gin.query_parameter(f"TaskFamily.{n}") for n in ("tasks", "buckets"))
         assert tasks * buckets * len(gin.query_parameter("train.families")) == 256
+
+
+def test_the_small_published_rule_needs_no_photographs(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    head = (FOLDER / "published_cpu.gin").read_text().split("\n\n")[0]
+    bindings = re.findall(r"--gin '(.+?)'", head)
+    assert len(bindings) == 2
+    text = dry_run("published_cpu", capsys, *bindings)
+    assert "Rule: published, 12 terms" in text
+    assert "glyphs" in text and "sparse_counts" in text and "imagenet" not in text
 
 
 def test_the_small_published_rule_starts_from_hebbian_growth_against_decorrelation():
