@@ -193,6 +193,11 @@ def test_kmeans_features_tell_digits_apart_better_than_pixels(digits):
     assert few_shot(features(x_test), y_test) > few_shot(x_test, y_test) + 0.03
 
 
+def test_filters_of_blank_images_are_refused():
+    with pytest.raises(ValueError, match="`x` must be images whose patches differ. Received: "):
+        kmeans.kmeans_filters(np.ones((20, 8, 8, 1)), filters=2, size=3, patches=100)
+
+
 def test_kmeans_refuses_what_has_no_patches(digits):
     x = digits[0]
     with pytest.raises(ValueError, match=r"larger than `size`. Received: shape \(1197, 64\)"):

@@ -21,7 +21,7 @@ def vectors(source, classes=10, examples=60, **settings):
     return images.reshape(classes, examples, -1).astype("float64")
 
 
-def few_shot_accuracy(x, shots=10):
+def ridge_accuracy(x, shots=10):
     """Of ridge regression on `shots` labels a class, of vectors [classes, examples, features]."""
     from sklearn.linear_model import RidgeClassifierCV
     from sklearn.preprocessing import StandardScaler
@@ -34,7 +34,7 @@ def few_shot_accuracy(x, shots=10):
     return readout.score(scaler.transform(test), labels[1])
 
 
-def kmeans_features(x):
+def triangle_coded(x):
     """Triangle coding (Coates, Lee & Ng 2011) by 64 centroids."""
     from sklearn.cluster import KMeans
 
@@ -92,7 +92,7 @@ def test_classes_share_what_is_of_their_world_and_worlds_share_nothing(source):
 @pytest.mark.parametrize("source", SOURCES)
 def test_tasks_are_neither_trivial_nor_impossible(source):
     for seed in range(3):
-        assert 0.2 < few_shot_accuracy(vectors(source, seed=seed)) < 0.97
+        assert 0.2 < ridge_accuracy(vectors(source, seed=seed)) < 0.97
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_tasks_are_neither_trivial_nor_impossible(source):
     ],
 )
 def test_classes_differ_in_nothing_but_what_is_said(source, settings):
-    assert few_shot_accuracy(vectors(source, **settings)) < 0.16
+    assert ridge_accuracy(vectors(source, **settings)) < 0.16
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_classes_differ_in_nothing_but_what_is_said(source, settings):
 )
 def test_clusters_tell_what_a_linear_readout_of_inputs_does_not(source, settings):
     x = vectors(source, examples=128, **settings)
-    assert few_shot_accuracy(kmeans_features(x)) > few_shot_accuracy(x) + 0.05
+    assert ridge_accuracy(triangle_coded(x)) > ridge_accuracy(x) + 0.05
 
 
 def test_few_factors_drive_all_features_of_a_table():
@@ -236,6 +236,11 @@ def test_what_the_sources_share():
     # One for certain, and a fifth of the five others.
     assert abs((effects != 0).sum(axis=0).mean() - 2) < 0.1
     assert not scaled(np.full((7, 2), 0.1), standardize=True).any()
+    assert np.ptp(scaled(np.full((7, 2), 0.1), standardize=False)) == 0
+    assert np.abs(scaled(np.full((7, 2), 0.1), standardize=False)).max() < 1
+    # A feature of small numbers counts as much as one of large numbers.
+    apart = rng.normal(size=(50, 2)) * [1e-12, 1.0]
+    np.testing.assert_allclose(scaled(apart, standardize=True).std(axis=0), 1)
 
 
 @pytest.mark.parametrize("source", SOURCES)

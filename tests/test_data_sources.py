@@ -1,5 +1,7 @@
 """Every data source by the shared checks, and what is particular to each."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from source_cases import check_source, image_examples, image_features, random_images, save_tfds
@@ -376,6 +378,17 @@ def test_textured_on_black():
     assert set(masks.sum(axis=(1, 2, 3))) == {4, 16} and made.images[masks].min() >= 100
     with pytest.raises(ValueError, match="background must be .* from 0 to 1. Received: 1.5"):
         textured(9, 1, square, flat(1), background=1.5)
+
+
+def test_textured_takes_images_of_bytes_only():
+    def floats(size, channels):
+        images = square(size, channels)
+        return dataclasses.replace(images, images=images.images.astype("float32") / 255)
+
+    with pytest.raises(ValueError, match="textured.shapes must be .*Received: float32"):
+        textured(9, 1, floats, flat(1))
+    with pytest.raises(ValueError, match="textured.textures must be .*Received: float32"):
+        textured(9, 1, square, floats)
 
 
 def test_textured_takes_parts_from_its_sources_and_repeats():

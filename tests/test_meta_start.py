@@ -112,6 +112,9 @@ def test_single_arrays_can_start_elsewhere(start_from):
         ({"step": 1.0}, "by names out of .*'merge/step'.*Received: unknown 'step'"),
         ({"merge/step": [1.0, 2.0]}, r"for all of 'merge/step'.*shape \(3,\)\. Received: "),
         ({"merge/step": "high"}, "one finite number.*Received: 'high'"),
+        ({"merge/step": "0.5"}, "one finite number.*Received: '0.5'"),
+        ({"merge/step": True}, "one finite number.*Received: True"),
+        ({"merge/step": [[0.0], [1.0, 2.0]]}, "one finite number.*Received: "),
         ({"merge/step": [0.0, 1.0, float("nan")]}, "one finite number.*Received: .*nan"),
     ],
 )

@@ -93,7 +93,13 @@ def kmeans_filters(
     found = _clustered(x, filters, size, patches, seed)
     kernel = found.whitening @ found.centroids.T
     kernel = kernel - kernel.mean(axis=0)  # As the mean of a patch is taken from it.
-    kernel = kernel / np.linalg.norm(kernel, axis=0)
+    norms = np.linalg.norm(kernel, axis=0)
+    if not np.all(norms > 0):
+        raise ValueError(
+            "`x` must be images whose patches differ. Received: patches that give "
+            f"{np.sum(norms == 0)} filters of zeros"
+        )
+    kernel = kernel / norms
     return kernel.reshape(size, size, -1, filters).astype(np.float32)
 
 

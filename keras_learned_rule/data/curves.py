@@ -53,7 +53,7 @@ def curves(
         shift: float, standard deviation of the shift in time and of the warp, as shares of the
             curve. Defaults to `0.02`.
         gain: float, standard deviation of the logarithm of the amplification. Defaults to `0.2`.
-        drift: float, standard deviation of the baseline's slope and of its curvature, heights of
+        drift: float, standard deviation of the baseline's offset, slope and curvature, heights of
             peaks being about 1. Defaults to `0.3`.
         noise: float, standard deviation of the noise of a point. Defaults to `0.15`.
         standardize: bool, whether each point has mean 0 and standard deviation 1 over all curves,

@@ -51,7 +51,7 @@ class ImageSet:
         kinds = ("uint8", "float32")
         _check_array("images", self.images, kinds, "[n, height, width, channels]", 4)
         _check_array("labels", self.labels, ("int32",), "[n]", 1)
-        if not np.isfinite(self.images).all():
+        if self.images.dtype == np.float32 and not np.isfinite(self.images).all():
             raise ValueError(
                 "`images` must be finite as float32; bring larger numbers to another scale. "
                 f"Received: {np.sum(~np.isfinite(self.images))} others in {self.name!r}"

@@ -53,12 +53,12 @@ def scaled(values: np.ndarray, standardize: bool) -> np.ndarray:
     ]
     ```
     """
-    if not standardize:
-        return values / (values.std() or 1.0)
-    axes = tuple(range(values.ndim - 1))
+    axes = tuple(range(values.ndim - 1)) if standardize else None
     deviation = values.std(axis=axes)
     # Equal numbers have a deviation of rounding errors.
-    varies = deviation > 1e-9 * np.abs(values).max()
+    varies = deviation > 1e-9 * np.abs(values).max(axis=axes)
+    if not standardize:
+        return values / (deviation if varies else 1.0)
     return (values - values.mean(axis=axes)) * varies / np.where(varies, deviation, 1.0)
 
 

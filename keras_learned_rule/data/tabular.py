@@ -46,8 +46,8 @@ def tabular(
 
     Few factors drive all features. In the space of the informative ones a class is a mixture of
     Gaussian clusters, each long in some directions of its own. Nuisance factors vary alike in all
-    classes. Features are monotone functions of what drives them, some of them linear and the
-    others skewed, squashed, heavy-tailed, in integers or cut off at a level. Factors, functions and
+    classes. Features are monotone functions of what drives them. Some are linear, others
+    skewed, squashed, heavy-tailed, in integers or cut off at a level. Factors, functions and
     scales are those of the world that `seed` draws, and all its classes share them.
 
     Args:
@@ -109,7 +109,7 @@ def tabular(
 
 
 def _steps(values, steepness):
-    """Integers: between 2 and about 10 of them."""
+    """Integers: the steeper, the fewer."""
     return np.round(values / steepness**2)
 
 

@@ -68,7 +68,11 @@ def textured(
     ```
     """
     check_all("textured", locals(), _KINDS)
-    drawn, photographs = shapes(size, 1), textures(size, channels).images
+    drawn, photographs = (
+        _bytes(name, source(size, colours))
+        for name, source, colours in (("shapes", shapes, 1), ("textures", textures, channels))
+    )
+    photographs = photographs.images
     rng = np.random.default_rng(seed)
     masks = np.repeat(drawn.images, copies, axis=0)
     bold = rng.random(len(masks)) < 0.5
@@ -83,6 +87,15 @@ def textured(
     images = mask * (least + (1 - least) * inside) + (1 - mask) * most * outside
     images = np.round(255 * images).astype(np.uint8)
     return ImageSet(images, np.repeat(drawn.labels, copies), drawn.class_names, "textured")
+
+
+def _bytes(name, images):
+    if images.images.dtype != np.uint8:
+        raise ValueError(
+            f"textured.{name} must be a source of uint8 images. "
+            f"Received: {images.images.dtype} from {images.name!r}"
+        )
+    return images
 
 
 def _thicker(masks):

@@ -57,9 +57,10 @@ def _filled(theta, name, value):
         )
     shape = theta[name].shape
     try:
-        array = np.asarray(value, "float32")
-    except (TypeError, ValueError):
-        array = np.array(np.nan)
+        given = np.asarray(value)
+    except ValueError:
+        given = np.array("")
+    array = given.astype("float32") if given.dtype.kind in "iuf" else np.array(np.nan)
     if array.shape not in ((), shape) or not np.all(np.isfinite(array)):
         raise ValueError(
             f"train.start_values must be one finite number for all of {name!r}, or lists of them "
