@@ -1,7 +1,5 @@
 """Published architectures by name: what the rule reads of them, and that a step of it learns."""
 
-import time
-
 import keras
 import numpy as np
 import pytest
@@ -26,7 +24,6 @@ ARCHITECTURES = {
     "Xception": (71, 40, 40, 35, 0),
 }
 NORMS = (layers.BatchNormalization, layers.LayerNormalization)
-SECONDS_TO_READ = 5.0
 
 
 def made(name):
@@ -54,9 +51,7 @@ def one_unit_a_channel(layer):
 def test_what_is_read_of_an_architecture(name):
     _, learning, normalised, functions, depthwise = ARCHITECTURES[name]
     model = made(name)
-    begin = time.process_time()
     sites = find_sites(model, model_inputs(model))
-    assert time.process_time() - begin < SECONDS_TO_READ
     assert len(sites.learning) == learning
     assert sum(site.norm is not None for site in sites.learning) == normalised
     assert sum(nonlinear(site) for site in sites.learning) == functions
