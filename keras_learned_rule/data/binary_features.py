@@ -8,7 +8,7 @@ from keras_learned_rule.data.image_set import ImageSet
 from keras_learned_rule.data.made_vectors import (
     SCALED_KINDS,
     by_class,
-    few_shifts,
+    class_factors,
     loadings,
     scaled,
 )
@@ -89,9 +89,8 @@ def binary_features(
     rng = np.random.default_rng(seed)
     effects = strength * loadings(rng, factors, dimensions, _DENSITY)
     log_odds = np.log(frequency / (1 - frequency)) + rarity_spread * rng.normal(size=dimensions)
-    within = rng.normal(size=(classes, examples, factors))
-    within += shift * few_shifts(rng, classes, factors, shifted)[:, None]
-    probability = 1 / (1 + np.exp(-(log_odds + within @ effects)))
+    drivers = class_factors(rng, (classes, examples, factors), shifted, shift)
+    probability = 1 / (1 + np.exp(-(log_odds + drivers @ effects)))
     occurs = rng.random(probability.shape) < probability
     values = scaled(occurs, standardize=True) if standardize else np.uint8(255) * occurs
     return by_class(values, "binary_features").part(part, held_out_fraction)

@@ -100,18 +100,21 @@ def _shared_peaks(rng, time, peaks):
     heights = np.exp(_OWN_HEIGHT * rng.normal(size=(peaks, len(time), 1, 1)))
     heights *= rng.exponential(size=(peaks, 1, 1, 1))
     places, widths = rng.random(peaks), np.exp(rng.uniform(-4, -2, peaks))
-    return sum((_peak(time, *peak) for peak in zip(heights, places, widths, strict=True)), 0 * time)
+    return _sum_of_peaks(time, heights, places, widths)
 
 
 def _own_peaks(rng, time, peaks):
     drawn = (peaks, len(time), 1, 1)
     heights, places = rng.exponential(size=drawn), rng.random(drawn)
     widths = np.exp(rng.uniform(-4, -2, drawn))
-    return sum((_peak(time, *peak) for peak in zip(heights, places, widths, strict=True)), 0 * time)
+    return _sum_of_peaks(time, heights, places, widths)
 
 
-def _peak(time, height, place, width):
-    return height * np.exp(-(((time - place) / width) ** 2) / 2)
+def _sum_of_peaks(time, heights, places, widths):
+    total = np.zeros_like(time)
+    for height, place, width in zip(heights, places, widths, strict=True):
+        total += height * np.exp(-(((time - place) / width) ** 2) / 2)
+    return total
 
 
 def _oscillations(rng, time, oscillations):

@@ -8,7 +8,7 @@ from keras_learned_rule.data.image_set import ImageSet
 from keras_learned_rule.data.made_vectors import (
     SCALED_KINDS,
     by_class,
-    few_shifts,
+    class_factors,
     loadings,
     scaled,
 )
@@ -92,9 +92,7 @@ def gene_expression(
     effects = loadings(rng, modules, dimensions, _DENSITY) * strengths[:, None]
     own = np.exp(0.4 * rng.normal(size=dimensions)) * noise / _FREEDOM**0.5
     depth = rng.normal(_COUNT, _COUNT_SPREAD, dimensions)
-    activity = rng.normal(size=(classes, examples, modules))
-    activity += shift * few_shifts(rng, classes, modules, shifted)[:, None]
-    values = activity @ effects
+    values = class_factors(rng, (classes, examples, modules), shifted, shift) @ effects
     values += own * rng.standard_t(_FREEDOM, values.shape)
     values = _log_counts(rng, values, depth) if counts else values
     whole = by_class(scaled(values, standardize), "gene_expression")

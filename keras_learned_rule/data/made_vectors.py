@@ -81,6 +81,25 @@ def loadings(rng: np.random.Generator, factors: int, dimensions: int, density: f
     return drawn / np.linalg.norm(drawn, axis=0)
 
 
+def class_factors(
+    rng: np.random.Generator, shape: tuple[int, int, int], shifted: int, shift: float
+) -> np.ndarray:
+    """Draws the factors of every example: standard normal, about a mean that its class shifts.
+
+    Args:
+        rng: NumPy random generator.
+        shape: (classes, examples, factors).
+        shifted: int, how many factors a class shifts.
+        shift: float, standard deviation of such a shift.
+
+    Returns:
+        A float array of this shape.
+    """
+    classes, _, factors = shape
+    within = rng.normal(size=shape)
+    return within + shift * few_shifts(rng, classes, factors, shifted)[:, None]
+
+
 def few_shifts(rng: np.random.Generator, classes: int, factors: int, shifted: int) -> np.ndarray:
     """Draws how classes differ: each shifts a few factors, by standard normal numbers.
 

@@ -68,11 +68,8 @@ def textured(
     ```
     """
     check_all("textured", locals(), _KINDS)
-    drawn, photographs = (
-        _bytes(name, source(size, colours))
-        for name, source, colours in (("shapes", shapes, 1), ("textures", textures, channels))
-    )
-    photographs = photographs.images
+    drawn = _of_bytes("shapes", shapes(size, 1))
+    photographs = _of_bytes("textures", textures(size, channels)).images
     rng = np.random.default_rng(seed)
     masks = np.repeat(drawn.images, copies, axis=0)
     bold = rng.random(len(masks)) < 0.5
@@ -89,7 +86,7 @@ def textured(
     return ImageSet(images, np.repeat(drawn.labels, copies), drawn.class_names, "textured")
 
 
-def _bytes(name, images):
+def _of_bytes(name, images):
     if images.images.dtype != np.uint8:
         raise ValueError(
             f"textured.{name} must be a source of uint8 images. "

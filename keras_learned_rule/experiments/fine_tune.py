@@ -26,7 +26,7 @@ ROWS = {
 _CLAIMS = {
     "random": "(not in the paper) Does pretraining by the rule help backprop?",
     "kmeans": "(not in the paper) Centroids of image patches.",
-    "softhebb": "(not in the paper) Filters of the best known fixed local rule.",
+    "softhebb": "(not in the paper) Filters of a fixed local rule.",
 }
 _COUNTS = ("1", "10", "100")
 

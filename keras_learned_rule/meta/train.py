@@ -122,8 +122,7 @@ def train(
     settings = checked_settings(dict(locals()))
     # First of all: some strategies must be made before TensorFlow has computed anything.
     engine = None if settings.dry_run else make_engine()
-    start = settings.start_from, settings.rule, settings.seed, settings.start_values
-    theta = starting_theta(*start)
+    theta = starting_theta(settings.start_from, settings.rule, settings.seed, settings.start_values)
     problem = _problem(settings, theta)
     training, held_out = _loaded(settings)
     if settings.dry_run:
